@@ -1,0 +1,57 @@
+// Attacks: one file each, written once against Classifier.
+//
+// An iterative attack is a configuration struct with start, loss and step (see pgd.h); the driver in driver.h runs the
+// loop and keeps the books: which images were wrong to begin with, the best iterate, restarts, early success. Anything
+// else derives from Attack directly.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/classifier/classifier.h"
+#include "engine/spec/registry.h"
+
+namespace mith {
+
+struct Threat {
+  std::string norm = "linf";     ///< linf | l2 | l1 | l0 | region
+  double eps = 0;                ///< radius in pixel units; 0 where the attack minimises it
+  std::string access = "white";  ///< white | score | transfer | universal
+};
+
+struct AttackOptions {
+  uint64_t seed = 0;
+  /// Evaluation: images that are wrong to begin with stay as they are, the best iterate is kept (attacks.md 0.6).
+  /// Training: every image is attacked and the last iterate returned.
+  bool evaluation = true;
+  int64_t step = 0;     ///< position in training, so that draws differ between epochs
+  bool strict = false;  ///< NaN gradients are an error
+  std::function<void(int64_t done, int64_t total)> progress;  ///< steps of this batch
+};
+
+struct AttackResult {
+  Tensor adversarial;                           ///< f32 [n,h,w,c]
+  std::vector<uint8_t> clean_correct, success;  ///< success: right before, wrong after
+  std::vector<float> loss;                      ///< of the returned image
+  std::vector<int64_t> queries;                 ///< forward passes spent on each image
+  int64_t nan_gradients = 0;                    ///< pixels left in place because their gradient was NaN
+};
+
+class Attack {
+ public:
+  virtual ~Attack() = default;
+  virtual AttackResult run(Classifier&, const Batch&, const AttackOptions&) const = 0;
+  virtual Threat threat() const = 0;
+  virtual std::string spec() const = 0;  ///< canonical, with every field
+};
+
+using AttackRegistry = Registry<Attack>;
+/// "pgd:eps=8/255,steps=20".
+std::unique_ptr<Attack> make_attack(const std::string& spec);
+
+/// The gate of attacks.md 0.8, before every attack on a data set: inputs in [0, 1]; the attack's data path with a zero
+/// budget reproduces the plain predictions; logits are not already softmaxed; two forwards agree to 1e-4; the loss has
+/// a gradient for most images. Throws Error on the first four (UsageError for inputs out of range); returns warnings.
+std::vector<std::string> sanity_gate(Classifier&, const Batch& sample, const DrawKey&);
+
+}  // namespace mith

@@ -1,0 +1,106 @@
+// What an attack sees of a network, and of anything that classifies images.
+#pragma once
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/nn/network.h"
+#include "engine/tensor/tensor.h"
+#include "kernels/launch/philox.h"
+
+namespace mith {
+
+/// Images with their labels and ids; the ids travel because every random draw is keyed by them.
+struct Batch {
+  Tensor x;    ///< f32 [n,h,w,c] in [0, 1]
+  Tensor y;    ///< i32 [n]
+  Tensor ids;  ///< i64 [n]
+  int64_t size() const { return x.dim(0); }
+};
+/// Rows of a batch.
+Batch select(const Batch&, const std::vector<int64_t>& rows);
+Batch slice(const Batch&, int64_t first, int64_t count);
+
+/// What an attack makes large, one value an image. Targeted or not is a value: `targeted` minimises the cross-entropy
+/// of the label instead of maximising it. Never flip the step's sign as well.
+struct Loss {
+  enum Kind : uint8_t { cross_entropy } kind = cross_entropy;
+  Tensor labels;  ///< i32 [n]: the true class, or the target
+  bool targeted = false;
+  /// The gradient may carry any positive factor per image; then it cannot underflow (see CrossEntropyOptions).
+  bool direction_only = false;
+};
+/// Weights [n,k] on the logits, or on a named feature: the gradient of their weighted sum.
+struct OnLogits {
+  Tensor weights;
+};
+struct OnFeature {
+  std::string name;
+  Tensor weights;
+};
+using Cotangent = std::variant<Loss, OnLogits, OnFeature>;
+
+struct Want {
+  bool logits = false, loss = false, input_gradient = false;
+  std::vector<std::string> features;
+};
+
+struct Outputs {
+  Tensor logits;          ///< f32 [n,k]
+  Tensor loss;            ///< f32 [n]
+  Tensor input_gradient;  ///< f32 [n,h,w,c], of the sum over images of the loss
+  std::map<std::string, Tensor> features;
+};
+
+/// Counts of images passed, for reports.
+struct Usage {
+  int64_t forwards = 0, gradients = 0;
+};
+
+class Classifier {
+ public:
+  virtual ~Classifier() = default;
+  /// One pass; weights, mode and random state stay as they are. Batch norm and dropout are in eval mode.
+  Outputs evaluate(const Batch&, const Cotangent&, const Want&, const DrawKey& = {});
+  /// Logits only.
+  Tensor logits(const Batch& b, const DrawKey& key = {});
+
+  virtual int64_t classes() const = 0;
+  virtual Shape image_shape() const = 0;  ///< [h,w,c]
+  virtual bool randomised() const { return false; }
+  virtual std::string name() const = 0;  ///< for reports
+  /// How a gradient flows through it: "exact", "bpda: ...", "eot: ...".
+  virtual std::string gradient_path() const { return "exact"; }
+  const Usage& usage() const { return usage_; }
+
+ protected:
+  virtual Outputs run(const Batch&, const Cotangent&, const Want&, const DrawKey&) = 0;
+
+ private:
+  Usage usage_;
+};
+
+/// The eager network as a classifier. Does not own the network.
+class NetworkClassifier final : public Classifier {
+ public:
+  explicit NetworkClassifier(Network& network, std::string name = "network")
+      : network_(network), name_(std::move(name)) {}
+  int64_t classes() const override { return network_.network_options().classes; }
+  Shape image_shape() const override;
+  std::string name() const override { return name_; }
+
+ protected:
+  Outputs run(const Batch&, const Cotangent&, const Want&, const DrawKey&) override;
+
+ private:
+  Network& network_;
+  std::string name_;
+};
+
+/// Per-image loss of the given kind, differentiable: what NetworkClassifier and every other classifier use.
+Tensor loss_of(const Tensor& logits, const Loss&);
+
+}  // namespace mith

@@ -1,0 +1,41 @@
+// A classifier network: images in [0, 1] in, logits out; its normalisation is its first layer.
+#pragma once
+#include <memory>
+
+#include "engine/nn/module.h"
+#include "engine/spec/registry.h"
+
+namespace mith {
+
+/// What every network is told when it is built, whatever its architecture.
+struct NetworkOptions {
+  int64_t classes = 2, channels = 1, height = 28, width = 28;
+  std::vector<std::string> class_names;  ///< empty or one a class
+  std::string normalize = "dataset";     ///< none | imagenet | half | dataset: how mean and deviation were chosen
+  std::vector<float> mean, deviation;    ///< per channel; empty means 0 and 1
+};
+
+class Network : public Module {
+ public:
+  explicit Network(NetworkOptions options, std::string spec) : options_(std::move(options)), spec_(std::move(spec)) {}
+  const NetworkOptions& network_options() const { return options_; }
+  /// Canonical spec, e.g. "cnn:dropout=0.3".
+  const std::string& spec() const { return spec_; }
+  /// Mean and deviation of the first layer, from `normalize` or the training part.
+  void set_normalization(std::string how, std::vector<float> mean, std::vector<float> deviation);
+
+ protected:
+  Tensor forward(const Tensor& images, Context&) final;  ///< body(normalise(images))
+  virtual Tensor body(const Tensor& x, Context&) = 0;
+
+ private:
+  NetworkOptions options_;
+  std::string spec_;
+  Tensor scale_, shift_;
+};
+
+/// Nets register here: Registry<Network>::add("cnn", ...). Specs as "cnn" or "cnn:dropout=0.5"; the keys that every net
+/// takes (classes, channels, size, normalize) are read by make_network.
+std::unique_ptr<Network> make_network(const std::string& spec, NetworkOptions defaults);
+
+}  // namespace mith

@@ -1,0 +1,11 @@
+// Dropout keyed by image, so that a draw does not depend on batch size or order.
+#pragma once
+#include "engine/autograd/tape.h"
+#include "kernels/launch/philox.h"
+
+namespace mith {
+
+/// Zeroes each element with probability p and scales the rest by 1/(1-p). x [n, ...], ids i64 [n].
+Tensor dropout(const Tensor& x, double p, const Tensor& ids, const DrawKey& key);
+
+}  // namespace mith

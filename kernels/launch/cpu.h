@@ -1,0 +1,140 @@
+// The cpu meaning of the kernel vocabulary: one block a worker, one thread a block, loops that vectorise.
+// threadIdx, __shared__ and __syncthreads are not declared here, so a map or row kernel that uses them does not
+// compile.
+#pragma once
+#include <tuple>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define MITH_DEVICE inline __attribute__((always_inline))
+#define MITH_UNROLL _Pragma("GCC unroll 8")
+
+namespace mith::MITH_SPACE {
+
+/// This worker's part of the launch. Static: every kernel file has its own, and calls stay direct.
+struct Worker {
+  int64_t index = 0, count = 1;
+};
+[[maybe_unused]] static constinit thread_local Worker worker;
+
+/// A contiguous range whose step is 1 at compile time, which is what makes the loops vectorise.
+struct Range {
+  struct Iterator {
+    int64_t i;
+    MITH_DEVICE int64_t operator*() const { return i; }
+    MITH_DEVICE Iterator& operator++() {
+      ++i;
+      return *this;
+    }
+    MITH_DEVICE bool operator!=(Iterator other) const { return i < other.i; }
+  };
+  int64_t first, last;
+  MITH_DEVICE Iterator begin() const { return {first}; }
+  MITH_DEVICE Iterator end() const { return {last}; }
+};
+
+/// Item `index` of `count` nearly equal parts of [0, n), cut at multiples of `grain`.
+MITH_DEVICE Range part(int64_t n, int64_t index, int64_t count, int64_t grain) {
+  int64_t const grains = (n + grain - 1) / grain;
+  int64_t const first = grains * index / count * grain;
+  int64_t const last = grains * (index + 1) / count * grain;
+  return {first, last < n ? last : n};
+}
+
+MITH_DEVICE Range grid_stride(int64_t n) { return part(n, worker.index, worker.count, 64); }
+MITH_DEVICE Range grid_rows(int64_t rows) { return part(rows, worker.index, worker.count, 1); }
+MITH_DEVICE Range row_cols(int64_t cols) { return {0, cols}; }
+MITH_DEVICE Range block_items(int64_t items) { return part(items, worker.index, worker.count, 1); }
+MITH_DEVICE Range block_stride(int64_t n) { return {0, n}; }
+MITH_DEVICE bool block_leader() { return true; }
+MITH_DEVICE void sync_block() {}
+template <class T>
+MITH_DEVICE T block_sum(T v) {
+  return v;
+}
+template <class T>
+MITH_DEVICE T block_max(T v) {
+  return v;
+}
+/// The pair with the largest value; ties go to the lower index, NaN wins over everything.
+template <class T>
+struct ValueIndex {
+  T value;
+  int64_t index;
+};
+template <class T>
+MITH_DEVICE ValueIndex<T> block_argmax(ValueIndex<T> v) {
+  return v;
+}
+
+/// Sums K quantities down the rows [first, last) for each column: `term(row, column, values)` adds to nothing, it
+/// writes K values; `store(column, sums)` receives the totals. Columns vectorise.
+template <int K, class T, class Term, class Store>
+MITH_DEVICE void column_sums(int64_t first, int64_t last, int64_t cols, Term term, Store store) {
+  constexpr int64_t width = 64;
+  for (int64_t c0 = 0; c0 < cols; c0 += width) {
+    T sums[K][width] = {};
+    int64_t const n = cols - c0 < width ? cols - c0 : width;
+    for (int64_t r = first; r < last; ++r) {
+#pragma GCC ivdep
+      for (int64_t j = 0; j < n; ++j) {
+        T values[K];
+        term(r, c0 + j, values);
+        for (int k = 0; k < K; ++k) sums[k][j] += values[k];
+      }
+    }
+    for (int64_t j = 0; j < n; ++j) {
+      T values[K];
+      for (int k = 0; k < K; ++k) values[k] = sums[k][j];
+      store(c0 + j, values);
+    }
+  }
+}
+
+MITH_DEVICE void atomic_add(int64_t* target, int64_t v) { __atomic_fetch_add(target, v, __ATOMIC_RELAXED); }
+
+/// Calls the kernel once a worker; small launches stay on the calling thread.
+template <class Call>
+void run_workers(int64_t elements, int64_t most, Call call) {
+  int64_t const grain = 16384;
+  int64_t wanted = elements / grain;
+  if (wanted > most) wanted = most;
+  int const available = ::mith::threads();
+  int const count = wanted < 1 ? 1 : wanted < available ? static_cast<int>(wanted) : available;
+  if (count == 1) {
+    worker = {};
+    call();
+    return;
+  }
+  parallel_workers(
+      count,
+      [](void* context, int index, int workers) {
+        worker = {index, workers};
+        (*static_cast<Call*>(context))();
+        worker = {};
+      },
+      &call);
+}
+
+template <class... P, class... A>
+void launch_map(const Stream& stream, const Work& work, void (*kernel)(P...), A... args) {
+  if (work.items <= 0) return;
+  LaunchScope const scope(stream, work);
+  run_workers(work.items, work.items, [&] { kernel(static_cast<P>(args)...); });
+}
+
+template <class... P, class... A>
+void launch_row(const Stream& stream, const Work& work, int64_t cols, void (*kernel)(P...), A... args) {
+  if (work.items <= 0) return;
+  LaunchScope const scope(stream, work);
+  run_workers(work.items * (cols < 1 ? 1 : cols), work.items, [&] { kernel(static_cast<P>(args)...); });
+}
+
+template <class... P, class... A>
+void launch_rows_cols(const Stream& stream, const Work& work, int64_t cols, void (*kernel)(P...), A... args) {
+  launch_row(stream, work, cols, kernel, args...);
+}
+
+}  // namespace mith::MITH_SPACE
