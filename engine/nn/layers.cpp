@@ -1,0 +1,95 @@
+#include "engine/nn/layers.h"
+
+#include <cmath>
+
+#include "engine/files/safetensors.h"
+
+namespace mith {
+namespace {
+
+/// Uniform in [-bound, bound), drawn in the outer layout's element order so that PyTorch users find the same numbering.
+void draw_uniform(Parameter& parameter, double bound, const DrawKey& key, uint64_t which) {
+  Tensor const host = parameter.value.to(Device::cpu);
+  Tensor outer = to_outer(host, parameter.layout);
+  float* const values = outer.data<float>();
+  for (int64_t i = 0; i < outer.numel(); ++i)
+    values[i] = static_cast<float>(bound * (2.0 * uniform(key, which, static_cast<uint64_t>(i)) - 1.0));
+  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
+}
+
+void fill(Parameter& parameter, float value) {
+  parameter.value.copy_from(Tensor::full(parameter.value.shape(), value, DType::f32, parameter.value.device()));
+}
+
+}  // namespace
+
+// PyTorch's defaults: weights and biases uniform in +-1/sqrt(fan_in) (He et al. 2015 with a = sqrt(5)).
+
+Conv2d::Conv2d(const Options& o)
+    : options(o),
+      weight_(add_parameter("weight", {o.out, o.kernel_h, o.kernel_w, o.in / o.window.groups}, {OuterLayout::oihw})),
+      bias_(o.bias ? &add_parameter("bias", {o.out}) : nullptr) {
+  check(o.in % o.window.groups == 0 && o.out % o.window.groups == 0, "convolution of ", o.in, " to ", o.out,
+        " channels in ", o.window.groups, " groups");
+}
+
+Tensor Conv2d::forward(const Tensor& x, Context&) {
+  return conv2d(x, weight_.value, bias_ ? bias_->value : Tensor(), options.window, options.activation);
+}
+
+void Conv2d::initialise_own(const DrawKey& key) {
+  double const fan_in = static_cast<double>(options.in / options.window.groups * options.kernel_h * options.kernel_w);
+  draw_uniform(weight_, 1 / std::sqrt(fan_in), key, 0);
+  if (bias_) draw_uniform(*bias_, 1 / std::sqrt(fan_in), key, 1);
+}
+
+Linear::Linear(const Options& o)
+    : options(o),
+      weight_(add_parameter("weight", {o.out, o.in}, o.layout)),
+      bias_(o.bias ? &add_parameter("bias", {o.out}) : nullptr) {}
+
+Tensor Linear::forward(const Tensor& x, Context&) {
+  return linear(x, weight_.value, bias_ ? bias_->value : Tensor(), options.activation);
+}
+
+void Linear::initialise_own(const DrawKey& key) {
+  double const bound = 1 / std::sqrt(static_cast<double>(options.in));
+  draw_uniform(weight_, bound, key, 0);
+  if (bias_) draw_uniform(*bias_, bound, key, 1);
+}
+
+BatchNorm::BatchNorm(int64_t channels, double momentum, double epsilon)
+    : weight_(add_parameter("weight", {channels})),
+      bias_(add_parameter("bias", {channels})),
+      mean_(add_buffer("running_mean", Tensor::zeros({channels}))),
+      variance_(add_buffer("running_var", Tensor::full({channels}, 1))),
+      batches_(add_buffer("num_batches_tracked", Tensor::zeros({}, DType::i64))),
+      momentum_(momentum),
+      epsilon_(epsilon) {
+  fill(weight_, 1);
+}
+
+Tensor BatchNorm::forward(const Tensor& x, Context& context) {
+  BatchNormState state{mean_.value, variance_.value, momentum_, epsilon_};
+  if (!context.training) return batch_norm_eval(x, weight_.value, bias_.value, state);
+  if (context.update_statistics) {
+    int64_t const seen = batches_.value.to_host<int64_t>()[0] + 1;
+    batches_.value.copy_from(Tensor::from(std::vector{seen}, {}, Device::cpu));
+  }
+  return batch_norm_train(x, weight_.value, bias_.value, state, context.update_statistics);
+}
+
+void BatchNorm::initialise_own(const DrawKey&) {
+  fill(weight_, 1);
+  fill(bias_, 0);
+  fill(mean_, 0);
+  fill(variance_, 1);
+  batches_.value.fill_zero();
+}
+
+Tensor Dropout::forward(const Tensor& x, Context& context) {
+  if (!context.training || p_ == 0) return x;
+  return dropout(x, p_, context.ids, context.key.with(Purpose::dropout, context.next_stream++));
+}
+
+}  // namespace mith

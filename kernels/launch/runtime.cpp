@@ -1,0 +1,104 @@
+// Devices and raw memory: the cpu here, cuda behind cuda_device.h.
+#include "kernels/launch/runtime.h"
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <new>
+
+#include "kernels/launch/cuda_device.h"
+#include "kernels/launch/error.h"
+
+namespace mith {
+namespace {
+
+int processor_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return 4;
+  if (__builtin_cpu_supports("x86-64-v3")) return 3;
+#endif
+  return 2;
+}
+
+bool flag(const char* name) {
+  const char* const value = std::getenv(name);
+  return value && *value && std::strcmp(value, "0") != 0;
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "processor";
+}
+
+int worker_threads = 0;
+
+}  // namespace
+
+int isa_level() {
+  static int const level = [] {
+    int const own = processor_level();
+    const char* const cap = std::getenv("MITH_ISA");
+    int const wanted = cap ? std::atoi(cap) : own;
+    return wanted >= 2 && wanted < own ? wanted : own;
+  }();
+  return level;
+}
+
+int threads() {
+  if (worker_threads == 0) worker_threads = omp_get_max_threads();
+  return worker_threads;
+}
+
+void set_threads(int count) {
+  require(count >= 1 && count <= 1024, "--threads must lie between 1 and 1024, not ", count);
+  worker_threads = count;
+  omp_set_num_threads(count);
+}
+
+LaunchOptions& launch_options() {
+  static LaunchOptions options{flag("MITH_SYNC"), flag("MITH_TRACE")};
+  return options;
+}
+
+bool available(Device device) {
+  if (device == Device::cpu) return true;
+  return device == Device::cuda && cuda::device_count() > 0;
+}
+
+std::string describe(Device device) {
+  if (device == Device::cuda) return cuda::device_name();
+  return cat(processor_name(), ", x86-64-v", isa_level(), ", ", threads(), " threads");
+}
+
+void* raw_allocate(Device device, size_t bytes) {
+  if (device == Device::cuda) return cuda::allocate(bytes);
+  return ::operator new (bytes, std::align_val_t{256});
+}
+
+void raw_release(Device device, void* pointer) noexcept {
+  if (device == Device::cuda) return cuda::release(pointer);
+  ::operator delete (pointer, std::align_val_t{256});
+}
+
+void copy_bytes(const Stream& stream, void* destination, const void* source, size_t bytes, Copy kind) {
+  if (bytes == 0) return;
+  if (stream.device == Device::cuda) return cuda::copy(stream, destination, source, bytes, kind);
+  std::memcpy(destination, source, bytes);
+}
+
+void fill_bytes(const Stream& stream, void* destination, int byte, size_t bytes) {
+  if (bytes == 0) return;
+  if (stream.device == Device::cuda) return cuda::fill(stream, destination, byte, bytes);
+  std::memset(destination, byte, bytes);
+}
+
+void synchronize(const Stream& stream) {
+  if (stream.device == Device::cuda) cuda::synchronize(stream);
+}
+
+}  // namespace mith
