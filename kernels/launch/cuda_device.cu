@@ -47,7 +47,7 @@ void copy(const Stream& stream, void* destination, const void* source, size_t by
                                    : kind == Copy::device_to_host ? cudaMemcpyDeviceToHost
                                                                   : cudaMemcpyDeviceToDevice;
   expect(cudaMemcpyAsync(destination, source, bytes, direction, handle(stream)), "cudaMemcpyAsync");
-  if (kind != Copy::device_to_device) synchronize(stream);
+  if (kind != Copy::device_to_device) cuda::synchronize(stream);
 }
 
 void fill(const Stream& stream, void* destination, int byte, size_t bytes) {
