@@ -84,14 +84,14 @@ void parallel_workers(int count, void (*body)(void* context, int index, int coun
 
 #define MITH_CAT_(a, b) a##b
 #define MITH_CAT(a, b) MITH_CAT_(a, b)
-#define MITH_REGISTER(name, suffix, launcher)                                                      \
-  static const ::mith::KernelRegistration MITH_CAT(registration_, __COUNTER__) {                   \
-#name, suffix, ::mith::Device::MITH_SPACE_DEVICE, MITH_ISA, typeid(decltype(launcher)).name(), \
-        reinterpret_cast < ::mith::AnyFunction>(&(launcher))                                       \
+#define MITH_REGISTER(title, suffix, launcher)                                                           \
+  [[maybe_unused]] static const ::mith::KernelRegistration MITH_CAT(registration_, __COUNTER__) {        \
+    #title, suffix, ::mith::Device::MITH_SPACE_DEVICE, MITH_ISA, typeid(decltype(launcher)).name(),      \
+        reinterpret_cast<::mith::AnyFunction>(&(launcher))                                               \
   }
 /// KERNEL(name, launcher): registers a launcher under a name.
-#define KERNEL(name, launcher) MITH_REGISTER(name, "", launcher)
+#define KERNEL(title, launcher) MITH_REGISTER(title, "", launcher)
 /// KERNEL_FLOATS(name, launcher): registers launcher<float> as name_f32 and launcher<double> as name_f64.
-#define KERNEL_FLOATS(name, launcher)           \
-  MITH_REGISTER(name, "_f32", launcher<float>); \
-  MITH_REGISTER(name, "_f64", launcher<double>)
+#define KERNEL_FLOATS(title, launcher)           \
+  MITH_REGISTER(title, "_f32", launcher<float>); \
+  MITH_REGISTER(title, "_f64", launcher<double>)
