@@ -13,11 +13,11 @@
 
 namespace mith::MITH_SPACE {
 
-/// This worker's part of the launch. Static: every kernel file has its own, and calls stay direct.
+/// This worker's part of the launch, set by run_workers and read by the ranges.
 struct Worker {
   int64_t index = 0, count = 1;
 };
-[[maybe_unused]] static constinit thread_local Worker worker;
+inline constinit thread_local Worker worker;
 
 /// A contiguous range whose step is 1 at compile time, which is what makes the loops vectorise.
 struct Range {
