@@ -1,5 +1,6 @@
 // Labelled images from class folders, MedMNIST .npz files, CSV lists and procedural phantoms.
 #pragma once
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -9,7 +10,8 @@
 
 namespace mith {
 
-/// All images of a source, decoded once, as bytes. Pixels live in a memory map or in memory.
+/// Images of a source, decoded once, as bytes. Pixels live in a memory map or in memory; the parts of one source share
+/// them.
 struct ImageSet {
   int64_t height = 0, width = 0, channels = 0;
   std::vector<std::string> class_names;
@@ -17,10 +19,14 @@ struct ImageSet {
   std::vector<int64_t> ids;               ///< unique within the source, stable across runs
   std::vector<std::string> groups;        ///< patient or source of augmented copies; empty strings where unknown
   std::vector<std::string> names;         ///< file name or index, for messages and exports
-  std::shared_ptr<const uint8_t> pixels;  ///< [n,h,w,c]
+  std::shared_ptr<const uint8_t> pixels;  ///< [rows,h,w,c]
+  std::vector<int64_t> rows;              ///< of `pixels`, one an image; empty: image i is row i
   std::string source;                     ///< the DATA text it came from
   int64_t size() const { return static_cast<int64_t>(labels.size()); }
   int64_t image_bytes() const { return height * width * channels; }
+  int64_t row(int64_t position) const { return rows.empty() ? position : rows[static_cast<size_t>(position)]; }
+  /// The [h,w,c] bytes of one image.
+  const uint8_t* image(int64_t position) const { return pixels.get() + row(position) * image_bytes(); }
 };
 
 /// A source with its parts. Parts given by the source (npz, train/val/test folders) are kept; missing ones are split
@@ -31,13 +37,12 @@ struct DataParts {
 };
 
 struct DataOptions {
-  int64_t size =
-      0;  ///< resize to size x size; 0: as they are (folders: the first image's, which all must share, or 224)
-  int64_t channels = 0;  ///< 1 or 3; 0: as they are
-  std::string split = "80/10/10";
-  uint64_t seed = 0;
-  bool strict = false;          ///< a broken image stops the run instead of being named and skipped
-  std::filesystem::path cache;  ///< folder of the decoded cache; empty: $MITH_CACHE, else the user's cache folder
+  int64_t size = 0;                ///< resize to size x size; 0: as they are, and all must share one size
+  int64_t channels = 0;            ///< 1 (luminance) or 3; 0: as they are, 3 where a folder mixes grey and colour
+  std::string split = "80/10/10";  ///< percent of training, validation and test images
+  uint64_t seed = 0;               ///< of the split
+  bool strict = false;             ///< a broken image stops the run instead of being named and skipped
+  std::filesystem::path cache;     ///< folder of the decoded cache; empty: $MITH_CACHE, else the user's cache folder
 };
 
 /// DATA of the command line: folder | file.npz | file.csv | synthetic:NAME[:n=..,size=..]. A trailing :train, :val or
@@ -69,6 +74,7 @@ struct Augmentation {
 /// An ImageSet as the training loop and the attacks read it.
 class ImageSource final : public BatchSource {
  public:
+  /// Does not own the set.
   explicit ImageSource(const ImageSet& set, Augmentation augmentation = {}) : set_(set), augmentation_(augmentation) {}
   int64_t size() const override { return set_.size(); }
   int64_t classes() const override { return static_cast<int64_t>(set_.class_names.size()); }
@@ -79,11 +85,21 @@ class ImageSource final : public BatchSource {
   const ImageSet& set() const { return set_; }
 
  private:
+  /// The bytes that a device reads, and where in them each position's image lies.
+  struct Gathered {
+    const uint8_t* pixels;
+    std::vector<int64_t> rows;
+    Tensor owner;  ///< keeps device memory alive
+  };
+  Gathered gather(const std::vector<int64_t>& positions) const;
+  Gathered staged(const std::vector<int64_t>& positions) const;
   const ImageSet& set_;
   Augmentation augmentation_;
+  mutable Tensor resident_;  ///< the whole set on a device with memory of its own, if it is small
 };
 
-/// Mean and deviation of each channel over the set, pixels in [0, 1].
+/// Mean and deviation of each channel over the set, pixels in [0, 1]; a deviation is at least 1/255, so that dividing
+/// by it is safe.
 struct ChannelStatistics {
   std::vector<float> mean, deviation;
 };
