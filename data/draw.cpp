@@ -1,0 +1,149 @@
+#include "data/draw.h"
+
+namespace mith::draw {
+
+float Draws::normal(float mean, float deviation) {
+  element_ += element_ & 1;  // a normal draw takes an aligned pair of elements
+  float const z = mith::normal(key_, id_, element_);
+  element_ += 2;
+  return mean + deviation * z;
+}
+
+int Draws::integer(int low, int high) {
+  return low + std::min(high - low, static_cast<int>(uniform() * float(high - low + 1)));
+}
+
+ValueNoise::ValueNoise(Draws& draws) {
+  for (float& value : lattice_) value = draws.uniform();
+}
+
+float ValueNoise::at(Point p) const {
+  float const floor_x = std::floor(p.x), floor_y = std::floor(p.y);
+  auto const wrap = [](float whole) { return static_cast<size_t>(static_cast<int>(whole) & (kPeriod - 1)); };
+  size_t const x0 = wrap(floor_x), x1 = wrap(floor_x + 1), y0 = wrap(floor_y) * kPeriod,
+               y1 = wrap(floor_y + 1) * kPeriod;
+  float const tx = smoothstep(0, 1, p.x - floor_x), ty = smoothstep(0, 1, p.y - floor_y);
+  return mix(mix(lattice_[y0 + x0], lattice_[y0 + x1], tx), mix(lattice_[y1 + x0], lattice_[y1 + x1], tx), ty);
+}
+
+Blob::Blob(Point centre, float along, float across, float angle)
+    : centre_(centre), along_(along), across_(across), cos_(std::cos(angle)), sin_(std::sin(angle)) {}
+
+Blob::Blob(Point centre, float along, float across, float angle, float roughness, Draws& draws)
+    : Blob(centre, along, across, angle) {
+  for (int k = 0; k < kHarmonics; ++k) {
+    float const amplitude = roughness * draws.uniform(0.4f, 1.3f) / std::sqrt(float(k + 1)), phase = draws.angle();
+    cosine_[k] = amplitude * std::cos(phase);
+    sine_[k] = amplitude * std::sin(phase);
+    slack_ += amplitude;
+  }
+}
+
+Point Blob::unit(Point p) const {
+  Point const d = p - centre_;
+  return {(d.x * cos_ + d.y * sin_) / along_, (d.y * cos_ - d.x * sin_) / across_};
+}
+
+float Blob::outline(Point u) const {
+  if (slack_ == 0) return 1;
+  // cos(k angle) and sin(k angle) as powers of the unit complex number u.
+  float radius = 1, c = u.x, s = u.y;
+  for (int k = 0; k < kHarmonics; ++k) {
+    float const next = c * u.x - s * u.y;
+    s = s * u.x + c * u.y;
+    c = next;
+    radius += cosine_[k] * c + sine_[k] * s;
+  }
+  return std::max(radius, 0.2f);
+}
+
+float Blob::level(Point p) const {
+  Point const q = unit(p);
+  float const rho = length(q);
+  return rho < 1e-6f ? 0 : rho / outline(q * (1 / rho));
+}
+
+float Blob::scale(Point p) const {
+  Point const q = unit(p);
+  float const rho = length(q);
+  return rho < 1e-6f ? std::min(along_, across_) : rho / std::hypot(q.x / along_, q.y / across_);
+}
+
+Point Blob::at(float angle, float level) const {
+  Point const u = direction(angle);
+  float const r = level * outline(u), x = r * u.x * along_, y = r * u.y * across_;
+  return centre_ + Point{x * cos_ - y * sin_, x * sin_ + y * cos_};
+}
+
+float Blob::tangent(float angle) const {
+  Point const step = at(angle + 0.05f, 1) - at(angle - 0.05f, 1);
+  return std::atan2(step.y, step.x);
+}
+
+Blob Blob::scaled(float factor) const {
+  Blob copy = *this;
+  copy.along_ *= factor;
+  copy.across_ *= factor;
+  return copy;
+}
+
+namespace {
+constexpr float kRowHeight = 0.8660254f;  // of a hexagonal lattice, in spacings
+constexpr float kHalfDiagonal = 0.7071068f;
+
+/// The smaller of two, rounded where they differ by less than k.
+float smooth_min(float a, float b, float k) {
+  float const h = std::max(k - std::abs(a - b), 0.0f);
+  return std::min(a, b) - h * h / (4 * k);
+}
+}  // namespace
+
+Cells::Cells(float spacing, float jitter, Draws& draws, float merge) : spacing_(spacing) {
+  float const angle = draws.angle();
+  cos_ = std::cos(angle);
+  sin_ = std::sin(angle);
+  // A square lattice of side_ x side_ seeds about the centre of the view reaches its corners and three seeds beyond.
+  side_ = 2 * static_cast<int>(std::ceil(kHalfDiagonal / (spacing * kRowHeight) + 3)) + 1;
+  Point const shift = draws.point(-0.5f, 0.5f);
+  for (int row = 0; row < side_; ++row)
+    for (int column = 0; column < side_; ++column) {
+      Point const wobble = draws.point(-jitter, jitter);
+      float const x = (float(column - side_ / 2) + 0.5f * float(row & 1) + shift.x + wobble.x) * spacing;
+      float const y = (float(row - side_ / 2) + shift.y + wobble.y) * spacing * kRowHeight;
+      seeds_.push_back({0.5f + x * cos_ - y * sin_, 0.5f + x * sin_ + y * cos_});
+      size_t const self = group_.size();
+      group_.push_back(self > 0 && draws.chance(merge) ? group_[self - 1] : self);
+    }
+  shift_ = shift;
+}
+
+Cells::Place Cells::at(Point p) const {
+  Point const d = p - Point{0.5f, 0.5f};
+  float const x = (d.x * cos_ + d.y * sin_) / spacing_ - shift_.x,
+              y = (d.y * cos_ - d.x * sin_) / (spacing_ * kRowHeight) - shift_.y;
+  int const row0 = std::clamp(static_cast<int>(std::lround(y)) + side_ / 2, 2, side_ - 3);
+  int const column0 = std::clamp(static_cast<int>(std::lround(x)) + side_ / 2, 2, side_ - 3);
+  auto const neighbours = [&](auto&& visit) {
+    for (int row = row0 - 2; row <= row0 + 2; ++row)
+      for (int column = column0 - 2; column <= column0 + 2; ++column) visit(size_t(row * side_ + column));
+  };
+  size_t nearest = 0;
+  float best = 1e9f;
+  neighbours([&](size_t i) {
+    Point const to = seeds_[i] - p;
+    float const squared = dot(to, to);
+    if (squared < best) best = squared, nearest = i;
+  });
+  Place place{nearest, spacing_, {1, 0}};
+  float closest = 1e9f;
+  neighbours([&](size_t i) {
+    if (group_[i] == group_[nearest]) return;
+    Point const across = seeds_[nearest] - seeds_[i];
+    float const far = length(across), wall = dot(p - (seeds_[nearest] + seeds_[i]) * 0.5f, across) / far;
+    if (wall < closest) closest = wall, place.normal = across * (1 / far);
+    place.edge = smooth_min(place.edge, wall, 0.15f * spacing_);
+  });
+  return place;
+}
+
+}  // namespace mith::draw
