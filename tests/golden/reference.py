@@ -1,0 +1,150 @@
+"""The small CNNs in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
+
+Shared by make_golden.py, check_roundtrip.py and tests/bench. Runs with PyTorch 1.13 and newer.
+"""
+import json
+import math
+import struct
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+PURPOSE = {"initialise": 1, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
+
+
+def uniform(count, seed, step, purpose, image=0):
+    """Elements 0 .. count-1 of a stream: uniform(DrawKey, image, element) of kernels/launch/philox.h, bit for bit."""
+    lanes = np.arange((count + 3) // 4, dtype=np.uint64)
+    mask = np.uint64(0xFFFFFFFF)
+    counter = [
+        lanes & mask,
+        np.full_like(lanes, image & 0xFFFFFFFF),
+        np.full_like(lanes, step ^ ((image >> 32) * 0x9E3779B9 & 0xFFFFFFFF)),
+        np.full_like(lanes, PURPOSE[purpose] << 16),
+    ]
+    key = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        p0 = np.uint64(0xD2511F53) * counter[0]
+        p1 = np.uint64(0xCD9E8D57) * counter[2]
+        high = np.uint64(32)
+        counter = [
+            (p1 >> high) ^ counter[1] ^ np.uint64(key[0]),
+            p1 & mask,
+            (p0 >> high) ^ counter[3] ^ np.uint64(key[1]),
+            p0 & mask,
+        ]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    bits = np.stack(counter, axis=1).reshape(-1)[:count]
+    return (bits >> np.uint64(8)).astype(np.float64) / 16777216.0
+
+
+def fnv1a(text):
+    """32-bit FNV-1a hash, which names a parameter's stream."""
+    value = 2166136261
+    for byte in text.encode():
+        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
+    return value
+
+
+class Normalise(nn.Module):
+    """The first layer of every model: (x - mean) / deviation. Not part of the state dict."""
+
+    def __init__(self, mean, deviation):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).reshape(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return (x - self.mean) / self.deviation
+
+
+class Cnn(nn.Module):
+    """nets/cnn.cpp: [3x3 convolution, ReLU, max-pool 2] a width, batch norm, flatten, dense + ReLU, dropout, dense."""
+
+    def __init__(self, widths, padding, dense, dropout, channels, height, width, classes, mean, deviation):
+        super().__init__()
+        self.normalise = Normalise(mean, deviation)
+        self.blocks = len(widths)
+        for i, out in enumerate(widths):
+            setattr(self, f"conv{i + 1}", nn.Conv2d(channels, out, 3, padding=padding))
+            channels, height, width = out, (height + 2 * padding - 2) // 2, (width + 2 * padding - 2) // 2
+        self.bn = nn.BatchNorm2d(channels)
+        self.fc1 = nn.Linear(channels * height * width, dense)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(dense, classes)
+
+    def forward(self, x):
+        x = self.normalise(x)
+        for i in range(self.blocks):
+            x = F.max_pool2d(F.relu(getattr(self, f"conv{i + 1}")(x)), 2)
+        x = torch.flatten(self.bn(x), 1)
+        return self.fc2(self.dropout(F.relu(self.fc1(x))))
+
+
+def make_network(name, channels, height, width, classes, mean, deviation, dropout=0.3):
+    image = dict(channels=channels, height=height, width=width, classes=classes, mean=mean, deviation=deviation)
+    if name == "cnn":
+        return Cnn([32, 64, 64], 1, 128, dropout, **image)
+    if name == "cnn-seed000":
+        return Cnn([32, 64, 64, 64], 0, 64, 0.0, **image)
+    raise SystemExit(f"no PyTorch twin of the network '{name}': known are cnn and cnn-seed000")
+
+
+def fill(network, seed):
+    """Gives every parameter and buffer drawn values, so that none needs to be stored; tests/test_golden.cpp does the
+    same. He-uniform weights, and batch statistics far enough from 0 and 1 to be seen."""
+    state = network.state_dict()
+    for name, value in state.items():
+        if value.dtype != torch.float32:
+            continue
+        u = uniform(value.numel(), seed, fnv1a(name), "initialise")
+        if value.dim() > 1:
+            u = (2 * u - 1) * math.sqrt(6.0 / (value.numel() // value.shape[0]))
+        elif name.endswith("running_var") or name == "bn.weight":
+            u = u + 0.5
+        else:
+            u = u - 0.5
+        value.copy_(torch.from_numpy(u.astype(np.float32)).reshape(value.shape))
+    network.load_state_dict(state)
+
+
+def images(count, height, width, channels, seed):
+    """Random images [n,h,w,c] in [0, 1), image i from stream i."""
+    size = height * width * channels
+    rows = [uniform(size, seed, 0, "noise", i) for i in range(count)]
+    return np.stack(rows).astype(np.float32).reshape(count, height, width, channels)
+
+
+TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
+
+
+def read_safetensors(path):
+    """{name: array}, metadata."""
+    with open(path, "rb") as file:
+        content = file.read()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    metadata = header.pop("__metadata__", {})
+    tensors = OrderedDict()
+    for name, entry in header.items():
+        first, last = (8 + size + offset for offset in entry["data_offsets"])
+        tensors[name] = np.frombuffer(content[first:last], TYPES[entry["dtype"]]).reshape(entry["shape"]).copy()
+    return tensors, metadata
+
+
+def write_safetensors(path, tensors, metadata):
+    names = {np.dtype(kind): name for name, kind in TYPES.items()}
+    header, blobs, offset = {"__metadata__": metadata}, [], 0
+    for name, value in tensors.items():
+        blob = np.ascontiguousarray(value).tobytes()
+        header[name] = {"dtype": names[value.dtype], "shape": list(value.shape),
+                        "data_offsets": [offset, offset + len(blob)]}
+        blobs.append(blob)
+        offset += len(blob)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
