@@ -1,0 +1,219 @@
+// mith-bench: how fast training and attacks are here.
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+
+#include "apps/common/command_line.h"
+#include "apps/common/registry_help.h"
+#include "apps/common/training.h"
+#include "attacks/attack.h"
+#include "data/dataset.h"
+#include "engine/ops/arithmetic.h"
+#include "engine/train/progress.h"
+
+namespace mith {
+namespace {
+
+struct Options {
+  std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
+  int64_t batch = 0, rounds = 5, limit = 512;
+  bool wait = false;
+};
+
+struct Round {
+  double seconds = 0;
+  int64_t images = 0;
+  Json json() const { return {{"seconds", seconds}, {"images", images}}; }
+};
+
+/// Something that can be measured again and again.
+struct Task {
+  virtual ~Task() = default;
+  virtual Round run() = 0;
+  virtual Json describe() const = 0;
+};
+
+/// An epoch of the real training loop without callbacks: batches, forward and backward passes, Adam, class-balanced
+/// loss. Epochs go on from one another, as in a training; validation is not counted.
+class TrainTask final : public Task {
+ public:
+  TrainTask(const Options& o, const DataParts& parts, int64_t seed)
+      : network_(build_network({.net = o.net}, nullptr, parts, seed)),
+        optimizer_(build_optimizer(*network_, {})),
+        train_(parts.train),
+        validation_(parts.validation) {
+    options_.batch = o.batch ? o.batch : 64;
+    options_.seed = static_cast<uint64_t>(seed);
+    options_.class_weights = balanced_class_weights(parts.train);
+  }
+
+  Round run() override {
+    options_.epochs = done_ + 1;
+    EpochReport const report = Trainer(*network_, *optimizer_, options_).fit(train_, validation_, done_).at(0);
+    ++done_;
+    return {report.seconds, train_.size()};
+  }
+
+  Json describe() const override {
+    return {{"benchmark", "train"},    {"net", network_->spec()}, {"data", train_.set().source},
+            {"images", train_.size()}, {"batch", options_.batch}, {"counted", "one epoch, validation left out"}};
+  }
+
+ private:
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Optimizer> optimizer_;
+  ImageSource train_, validation_;
+  TrainerOptions options_;
+  int64_t done_ = 0;
+};
+
+/// The attack in its training form: every image is attacked with all steps and the last iterate returned.
+class AttackTask final : public Task {
+ public:
+  AttackTask(const Options& o, const DataParts& parts, int64_t seed)
+      : network_(o.model.empty() ? build_network({.net = o.net}, nullptr, parts, seed) : load_network(o.model)),
+        classifier_(*network_),
+        attack_(make_attack(o.attack)),
+        source_(parts.test.source) {
+    options_.evaluation = false;
+    options_.seed = static_cast<uint64_t>(seed);
+    ImageSource const images(parts.test);
+    batch_ = o.batch ? o.batch : 128;
+    images_ = std::min(o.limit, images.size());
+    for (int64_t first = 0; first < images_; first += batch_) {
+      std::vector<int64_t> positions;
+      for (int64_t i = first; i < std::min(first + batch_, images_); ++i) positions.push_back(i);
+      batches_.push_back(images.batch(positions, false, {}));
+    }
+  }
+
+  Round run() override {
+    std::vector<Tensor> adversarial;
+    auto const start = std::chrono::steady_clock::now();
+    for (const Batch& batch : batches_) adversarial.push_back(attack_->run(classifier_, batch, options_).adversarial);
+    synchronize(stream_of(default_device()));
+    std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
+    accuracy_ = accuracy(adversarial);
+    return {seconds.count(), images_};
+  }
+
+  Json describe() const override {
+    return {{"benchmark", "attack"}, {"net", network_->spec()},
+            {"data", source_},       {"attack", attack_->spec()},
+            {"images", images_},     {"batch", batch_},
+            {"accuracy", accuracy_}, {"counted", "all steps on every image; no evaluation bookkeeping"}};
+  }
+
+ private:
+  double accuracy(const std::vector<Tensor>& adversarial) {
+    int64_t right = 0;
+    for (size_t i = 0; i < batches_.size(); ++i) {
+      auto const predicted = argmax(classifier_.logits({adversarial[i], batches_[i].y, batches_[i].ids}));
+      auto const found = predicted.to_host<int32_t>(), wanted = batches_[i].y.to_host<int32_t>();
+      for (size_t j = 0; j < found.size(); ++j) right += found[j] == wanted[j];
+    }
+    return static_cast<double>(right) / static_cast<double>(images_);
+  }
+
+  std::unique_ptr<Network> network_;
+  NetworkClassifier classifier_;
+  std::unique_ptr<Attack> attack_;
+  std::string source_;
+  AttackOptions options_;
+  std::vector<Batch> batches_;
+  int64_t batch_ = 0, images_ = 0;
+  double accuracy_ = 0;
+};
+
+/// Answers every line on stdin with one round, as a line of JSON: for scripts that alternate several programs.
+void measure_on_request(Task& task) {
+  task.run();
+  Json ready = task.describe();
+  ready["threads"] = threads();
+  std::cout << ready.dump() << std::endl;
+  for (std::string line; std::getline(std::cin, line);) std::cout << task.run().json().dump() << std::endl;
+}
+
+void print_table(const Json& result) {
+  std::cout << result["benchmark"].get<std::string>() << ' ' << result["net"].get<std::string>() << " on "
+            << result["data"].get<std::string>() << ", " << result["images"] << " images, batch " << result["batch"]
+            << '\n';
+  if (result.contains("attack")) std::cout << "  " << result["attack"].get<std::string>() << '\n';
+  std::cout << "  median " << result["median_seconds"] << " s, " << result["images_per_second"] << " images/s ("
+            << result["seconds"].size() << " rounds of " << result["least_seconds"] << " to " << result["most_seconds"]
+            << " s; counted: " << result["counted"].get<std::string>() << ")\n";
+}
+
+void measure(Task& task, int64_t rounds, bool json) {
+  task.run();  // warms up
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < rounds; ++i) seconds.push_back(task.run().seconds);
+  std::vector<double> sorted = seconds;
+  std::sort(sorted.begin(), sorted.end());
+  double const median = (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
+
+  Json result = task.describe();
+  result["seconds"] = seconds;
+  result["median_seconds"] = median;
+  result["least_seconds"] = sorted.front();
+  result["most_seconds"] = sorted.back();
+  result["images_per_second"] = result["images"].get<double>() / median;
+  result["threads"] = threads();
+  result["build"] = build_information();
+  if (json)
+    std::cout << result.dump(2) << '\n';
+  else
+    print_table(result);
+}
+
+int bench(int argc, char** argv) {
+  CommandLine line("mith-bench", "How fast training and attacks are here: mith-bench train|attack [options]",
+                   "  mith-bench train --data pneumoniamnist.npz --net cnn --rounds 9\n"
+                   "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10");
+  Options o;
+  line.text("--data", o.data, "DATA", "its train part for train, its test part for attack");
+  line.text("--net", o.net, "NET", "network with fresh weights");
+  line.text("--model", o.model, "MODEL", "attack: trained network instead of a fresh one");
+  line.text("--attack", o.attack, "ATTACK", "attack: what is run on every image");
+  line.integer("--batch", o.batch, 1, 1 << 20, "images a batch; 64 for train, 128 for attack");
+  line.integer("--rounds", o.rounds, 1, 10000, "epochs or attack passes measured after one that warms up");
+  line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
+  line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
+
+  std::string mode;
+  if (argc > 1 && argv[1][0] != '-') {
+    mode = argv[1];
+    --argc;
+    ++argv;
+  }
+  if (!line.parse(argc, argv)) return 0;
+  auto help = net_help(o.net);
+  if (!help) help = attack_help({o.attack});
+  if (help) {
+    std::cout << *help;
+    return 0;
+  }
+  require(!mode.empty(), "say what to measure: train or attack (--help lists the options)");
+  require(mode != "kernels", "'kernels' is not available yet; available: train, attack");
+  require(mode == "train" || mode == "attack", "unknown benchmark '", mode, "'", suggestion(mode, {"train", "attack"}));
+
+  set_quiet(true);
+  DataParts const parts = load_data(o.data, {.strict = line.common.strict});
+  std::unique_ptr<Task> task;
+  if (mode == "train")
+    task = std::make_unique<TrainTask>(o, parts, line.common.seed);
+  else
+    task = std::make_unique<AttackTask>(o, parts, line.common.seed);
+  if (o.wait)
+    measure_on_request(*task);
+  else
+    measure(*task, o.rounds, line.common.json);
+  return 0;
+}
+
+}  // namespace
+}  // namespace mith
+
+int main(int argc, char** argv) {
+  return mith::run_app("mith-bench", [&] { return mith::bench(argc, argv); });
+}
