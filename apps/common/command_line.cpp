@@ -1,0 +1,191 @@
+#include "apps/common/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <new>
+
+#include "engine/spec/spec.h"
+#include "engine/tensor/tensor.h"
+#include "engine/train/progress.h"
+#include "kernels/launch/runtime.h"
+#include "kernels/providers/provider.h"
+
+namespace mith {
+namespace {
+
+/// All long option names, with their dashes.
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+std::string first_line(std::string text) { return text.substr(0, text.find('\n')); }
+
+/// The key in CLI11's "INI was not able to parse <key>".
+[[noreturn]] void throw_unknown_config_key(const CLI::App& app, const std::string& message) {
+  std::string const key = message.substr(message.rfind(' ') + 1);
+  throw UsageError(cat("--config: unknown option '", key, "'", suggestion("--" + key, option_names(app))));
+}
+
+Device device_named(const std::string& name) {
+  if (name == "auto") return available(Device::cuda) ? Device::cuda : Device::cpu;
+  for (Device d : {Device::cpu, Device::simt, Device::cuda})
+    if (name == name_of(d)) {
+      require(available(d), "--device ", name,
+              ": not available here; available: ", available(Device::cuda) ? "cpu, cuda" : "cpu");
+      return d;
+    }
+  throw UsageError(cat("--device: unknown device '", name, "'", suggestion(name, {"auto", "cpu", "cuda", "simt"})));
+}
+
+}  // namespace
+
+CommandLine::CommandLine(std::string program, const std::string& purpose, const std::string& examples)
+    : program_(std::move(program)), app_(std::make_unique<CLI::App>()) {
+  app_->name(program_);
+  app_->description(purpose + "\n\nExamples:\n" + examples);
+  app_->get_formatter()->column_width(34);
+  app_->set_version_flag("--version", [this] { return version_text(program_); });
+  app_->set_config("--config", "", "read these options from a TOML file; the command line wins")->option_text("FILE");
+  app_->get_option("--help")->group("Common");
+  app_->get_option("--version")->group("Common");
+  app_->get_option("--config")->group("Common");
+}
+CommandLine::~CommandLine() = default;
+
+CLI::Option* CommandLine::add(const std::string& name, const std::string& value, const std::string& shown_default,
+                              const std::string& help, std::function<void(const std::string&)> set) {
+  std::string const described = shown_default.empty() ? help : help + " [" + shown_default + "]";
+  return app_->add_option_function<std::string>(name, set, described)->option_text(value);
+}
+
+void CommandLine::text(const std::string& name, std::string& target, const std::string& value,
+                       const std::string& help) {
+  add(name, value, target, help, [&target](const std::string& given) { target = given; });
+}
+
+void CommandLine::texts(const std::string& name, std::vector<std::string>& target, const std::string& value,
+                        const std::string& help) {
+  app_->add_option(name, target, help)->option_text(value + " ...");
+}
+
+void CommandLine::choice(const std::string& name, std::string& target, const std::vector<std::string>& choices,
+                         const std::string& help) {
+  std::string shown;
+  for (const std::string& c : choices) shown += (shown.empty() ? "" : "|") + c;
+  add(name, shown, target, help, [=, &target](const std::string& given) {
+    require(std::find(choices.begin(), choices.end(), given) != choices.end(), name, ": unknown value '", given,
+            "', not one of ", shown, suggestion(given, choices));
+    target = given;
+  });
+}
+
+void CommandLine::number(const std::string& name, double& target, double low, double high, const std::string& help) {
+  add(name, "X", format_number(target), help, [=, &target](const std::string& given) {
+    target = parse_number(given, name);
+    require(target >= low && target <= high, name, ": ", given, " is outside ", format_number(low), " to ",
+            format_number(high));
+  });
+}
+
+void CommandLine::integer(const std::string& name, int64_t& target, int64_t low, int64_t high,
+                          const std::string& help) {
+  add(name, "N", target < low ? "" : std::to_string(target), help, [=, &target](const std::string& given) {
+    target = parse_integer(given, name);
+    require(target >= low && target <= high, name, ": ", given, " is outside ", low, " to ", high);
+  });
+}
+
+void CommandLine::flag(const std::string& name, bool& target, const std::string& help) {
+  app_->add_flag(name, target, help);
+}
+
+bool CommandLine::given(const std::string& name) const { return app_->count(name) > 0; }
+
+bool CommandLine::parse(int argc, char** argv) {
+  for (CLI::Option* option : app_->get_options())
+    if (option->get_group() == "Options") option->group("Options of " + program_);
+  size_t const own = app_->get_options().size();
+  choice("--device", common.device, {"auto", "cpu", "cuda", "simt"},
+         "where to compute; auto takes a GPU if there is one");
+  integer("--seed", common.seed, 0, INT64_MAX, "of every random draw");
+  integer("--threads", common.threads, 0, 1024, "of the cpu device; 0: all cores");
+  choice("--precision", common.precision, {"f32", "tf32", "bf16"}, "of the network's arithmetic; only f32 for now");
+  texts("--provider", common.providers, "OP=NAME", "force who computes an operator, e.g. conv2d=native");
+  flag("--strict", common.strict, "broken images and NaN gradients stop the run");
+  flag("--quiet", common.quiet, "no progress on stderr");
+  flag("--json", common.json, "one JSON document on stdout instead of tables");
+  auto const options = app_->get_options();
+  for (size_t i = own; i < options.size(); ++i) options[i]->group("Common");
+
+  try {
+    app_->parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app_->help();
+    return false;
+  } catch (const CLI::CallForVersion&) {
+    std::cout << version_text(program_);
+    return false;
+  } catch (const CLI::ExtrasError&) {
+    std::string const extra = app_->remaining().front();
+    std::string const name = extra.substr(0, extra.find('='));
+    throw UsageError(cat("unknown option '", name, "'", suggestion(name, option_names(*app_)), " (--help lists all)"));
+  } catch (const CLI::ConfigError& error) {
+    throw_unknown_config_key(*app_, first_line(error.what()));
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(first_line(error.what()));
+  }
+  apply_common();
+  return true;
+}
+
+void CommandLine::apply_common() {
+  set_quiet(common.quiet);
+  if (common.threads > 0) set_threads(static_cast<int>(common.threads));
+  set_default_device(device_named(common.device));
+  require(common.precision == "f32", "--precision ", common.precision, ": not available yet; available: f32");
+  for (const std::string& text : common.providers) {
+    size_t const equals = text.find('=');
+    require(equals != std::string::npos, "--provider '", text, "': expected OP=NAME, e.g. conv2d=native");
+    force_provider(text.substr(0, equals), text.substr(equals + 1));
+  }
+}
+
+int run_app(const std::string& program, const std::function<int()>& body) {
+  auto const fail = [&](const std::string& message, int code) {
+    std::cout.flush();
+    std::cerr << program << ": " << first_line(message) << std::endl;
+    return code;
+  };
+  try {
+    int const code = body();
+    std::cout.flush();
+    check(std::cout.good(), "cannot write to stdout");
+    return code;
+  } catch (const UsageError& error) {
+    return fail(error.what(), 2);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory; a smaller --batch or --limit needs less", 1);
+  } catch (const std::exception& error) {
+    return fail(error.what(), 1);
+  }
+}
+
+std::string version_text(const std::string& program) {
+  std::string text = program + "\n";
+  for (auto& [key, value] : build_information().items())
+    text += "  " + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump()) + "\n";
+  return text + "  isa: x86-64-v" + std::to_string(isa_level()) + "\n";
+}
+
+std::vector<std::string> split_list(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, separator);)
+    if (!part.empty()) parts.push_back(part);
+  return parts;
+}
+
+}  // namespace mith

@@ -1,0 +1,147 @@
+#include "apps/common/inputs.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <numeric>
+
+#include "engine/files/files.h"
+#include "engine/train/progress.h"
+
+namespace mith {
+namespace fs = std::filesystem;
+namespace {
+
+/// mith-train's default.
+const std::string default_split = "80/10/10";
+
+Json configuration_of(const fs::path& folder) {
+  fs::path const file = folder / "config.json";
+  if (!fs::exists(file)) return nullptr;
+  Json const parsed = Json::parse(read_text(file), nullptr, false);
+  require(!parsed.is_discarded(), file.string(), ": not valid JSON");
+  return parsed;
+}
+
+/// The split a model's run made of this source, or the default for any other source.
+std::string split_for(const Model& model, const std::string& source) {
+  if (!model.configuration.is_object() || !model.configuration.contains("data")) return default_split;
+  Json const& data = model.configuration["data"];
+  return same_source(data.value("source", ""), source) ? data.value("split", default_split) : default_split;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+/// Turns labels into the model's class order when the names say how; refuses data of other classes.
+void align_classes(ImageSet& images, const Model& model) {
+  NetworkOptions const& network = model.network->network_options();
+  std::vector<std::string> const known = network.class_names;
+  if (images.class_names == known) return;
+  std::vector<int32_t> map;
+  for (const std::string& name : images.class_names) {
+    auto const found = std::find(known.begin(), known.end(), name);
+    if (found == known.end()) break;
+    map.push_back(static_cast<int32_t>(found - known.begin()));
+  }
+  if (map.size() == images.class_names.size()) {
+    for (int32_t& label : images.labels) label = map[static_cast<size_t>(label)];
+    images.class_names = known;
+    return;
+  }
+  require(static_cast<int64_t>(images.class_names.size()) == network.classes, images.source, " has ",
+          images.class_names.size(), " classes (", joined(images.class_names), "), ", model.name, " has ",
+          network.classes, known.empty() ? "" : " (" + joined(known) + ")");
+  if (!known.empty())
+    say("note: classes of " + images.source + " (" + joined(images.class_names) + ") are taken in the order of " +
+        model.name + " (" + joined(known) + ")");
+}
+
+}  // namespace
+
+bool same_source(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  std::error_code error;
+  return fs::exists(a, error) && fs::exists(b, error) && fs::equivalent(a, b, error);
+}
+
+Model open_model(const std::string& text) {
+  std::error_code error;
+  if (size_t const plus = text.rfind('+'); plus != std::string::npos && !fs::exists(text, error)) {
+    require(false, "--model ", text, ": no defence is available yet, so '", text.substr(plus), "' cannot be applied");
+  }
+  Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
+  model.classifier = std::make_unique<NetworkClassifier>(*model.network, text);
+  if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
+  return model;
+}
+
+ImageSet open_part(const std::string& data, const Model& model, const PartOptions& options) {
+  auto const [source, part] = split_data_name(data);
+  NetworkOptions const& network = model.network->network_options();
+  DataOptions wanted;
+  wanted.channels = network.channels;
+  wanted.split = split_for(model, source);
+  wanted.strict = options.strict;
+  if (network.height == network.width) wanted.size = network.height;
+  ImageSet images = part_of(load_data(source, wanted), part.empty() ? options.default_part : part);
+  require(images.size() > 0, data, ": the ", part.empty() ? options.default_part : part, " part is empty");
+  require(images.height == network.height && images.width == network.width && images.channels == network.channels, data,
+          ": images of ", images.height, "x", images.width, "x", images.channels, ", ", model.name, " takes ",
+          network.height, "x", network.width, "x", network.channels);
+  align_classes(images, model);
+  if (options.limit > 0 && options.limit < images.size())
+    images = subset(images, stratified_first(images.labels, options.limit));
+  return images;
+}
+
+void require_same_images(const Model& surrogate, const Model& model) {
+  require(surrogate.classifier->image_shape() == model.classifier->image_shape() &&
+              surrogate.classifier->classes() == model.classifier->classes(),
+          "--surrogate ", surrogate.name, " takes images ", surrogate.classifier->image_shape(), " of ",
+          surrogate.classifier->classes(), " classes, ", model.name, " ", model.classifier->image_shape(), " of ",
+          model.classifier->classes());
+}
+
+std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_t limit) {
+  int64_t const n = static_cast<int64_t>(labels.size());
+  size_t const classes = labels.empty() ? 0 : static_cast<size_t>(*std::max_element(labels.begin(), labels.end())) + 1;
+  std::vector<int64_t> count(classes, 0), quota(classes), order(classes);
+  for (int32_t label : labels) ++count[static_cast<size_t>(label)];
+  int64_t left = std::min(limit, n);
+  for (size_t c = 0; c < classes; ++c) left -= quota[c] = count[c] * std::min(limit, n) / n;
+  std::iota(order.begin(), order.end(), 0);
+  auto const remainder = [&](int64_t c) { return count[static_cast<size_t>(c)] * std::min(limit, n) % n; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return remainder(a) > remainder(b); });
+  for (int64_t i = 0; i < left; ++i) ++quota[static_cast<size_t>(order[static_cast<size_t>(i)])];
+
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < n; ++i)
+    if (quota[static_cast<size_t>(labels[static_cast<size_t>(i)])]-- > 0) positions.push_back(i);
+  return positions;
+}
+
+ImageSet subset(const ImageSet& all, const std::vector<int64_t>& positions) {
+  ImageSet some = all;
+  size_t const bytes = static_cast<size_t>(all.image_bytes());
+  auto pixels = std::make_shared<std::vector<uint8_t>>(bytes * positions.size());
+  some.labels.clear();
+  some.ids.clear();
+  some.groups.clear();
+  some.names.clear();
+  for (size_t i = 0; i < positions.size(); ++i) {
+    size_t const from = static_cast<size_t>(positions[i]);
+    std::memcpy(pixels->data() + i * bytes, all.pixels.get() + from * bytes, bytes);
+    some.labels.push_back(all.labels[from]);
+    some.ids.push_back(all.ids[from]);
+    some.groups.push_back(all.groups[from]);
+    some.names.push_back(all.names[from]);
+  }
+  some.pixels = std::shared_ptr<const uint8_t>(pixels, pixels->data());
+  return some;
+}
+
+}  // namespace mith

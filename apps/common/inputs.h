@@ -1,0 +1,44 @@
+// MODEL and DATA of a command line, opened and made to fit each other.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "engine/classifier/classifier.h"
+#include "engine/files/run_folder.h"
+
+namespace mith {
+
+struct Model {
+  std::string name;  ///< as the command line has it
+  std::unique_ptr<Network> network;
+  std::unique_ptr<NetworkClassifier> classifier;
+  Json configuration;  ///< the run's config.json; null for bare weights
+};
+
+/// A run folder or NET@weights.safetensors. Throws UsageError naming it, also for a `+defence` suffix.
+Model open_model(const std::string& text);
+
+struct PartOptions {
+  std::string default_part = "test";  ///< when DATA names none
+  int64_t limit = 0;                  ///< 0: all; else the first images of each class, in proportion
+  bool strict = false;
+};
+/// DATA[:part] at the model's image shape, labels in the model's class order, and split as the model's run split it:
+/// a model never meets its training images in another part.
+ImageSet open_part(const std::string& data, const Model&, const PartOptions&);
+
+/// Positions of `limit` images: each class's share is its share of the whole, its first images are taken, and the
+/// data's order is kept.
+std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_t limit);
+/// A copy with these images only.
+ImageSet subset(const ImageSet&, const std::vector<int64_t>& positions);
+
+/// Throws UsageError unless the surrogate takes the model's images and has its classes.
+void require_same_images(const Model& surrogate, const Model&);
+
+/// True if both texts name the same source on this machine.
+bool same_source(const std::string& a, const std::string& b);
+
+}  // namespace mith

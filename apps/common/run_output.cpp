@@ -1,0 +1,66 @@
+#include "apps/common/training.h"
+#include "engine/files/files.h"
+
+namespace mith {
+namespace fs = std::filesystem;
+namespace {
+
+/// Names the first option in which two runs differ; more epochs are not a difference.
+void require_same_run(const fs::path& file, const Json& before, const Json& now) {
+  for (auto const& [key, value] : now.items()) {
+    if (key == "epochs") continue;
+    require(before.contains(key) && before[key] == value, "--resume: ", file.string(), " was started with ", key, " ",
+            before.contains(key) ? before[key].dump() : "unset", ", not ", value.dump());
+  }
+}
+
+/// The files that a run writes; nothing else is ever removed.
+void remove_run(const fs::path& folder) {
+  std::vector<fs::path> ours;
+  for (auto const& entry : fs::directory_iterator(folder)) {
+    std::string const name = entry.path().filename().string();
+    if (name == "config.json" || name == "model.safetensors" || name == "last.safetensors" || name == "metrics.jsonl" ||
+        name == "split.json" || name.rfind("events.out.tfevents", 0) == 0)
+      ours.push_back(entry.path());
+  }
+  for (const fs::path& file : ours) fs::remove(file);
+}
+
+bool has_checkpoint(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "last.safetensors");
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const TrainOptions& options, const Json& now) : path_(options.out) {
+  fs::path const config = path_ / "config.json";
+  bool const holds_run = has_checkpoint(path_);
+  if (options.resume) {
+    require(fs::exists(path_ / "last.safetensors"), "--resume: ", path_.string(), " holds no run to continue");
+    previous_ = Json::parse(read_text(config), nullptr, false);
+    require(previous_.is_object() && previous_.contains("options"), config.string(), ": not a run's configuration");
+    require_same_run(config, previous_["options"], now);
+    resuming_ = true;
+  } else if (holds_run) {
+    require(options.force, "--out ", path_.string(),
+            " already holds a run (--resume continues it, --force replaces it)");
+  }
+  created_ = !fs::exists(path_);
+  make_writable_folder(path_);
+  if (holds_run && !resuming_) remove_run(path_);
+}
+
+RunFolder::~RunFolder() {
+  std::error_code ignored;
+  if (!fs::is_directory(path_, ignored) || has_checkpoint(path_)) return;
+  remove_run(path_);
+  if (created_) fs::remove_all(path_, ignored);
+}
+
+Json RunFolder::result() const {
+  return resuming_ && previous_.contains("result") ? previous_["result"] : Json(nullptr);
+}
+
+void RunFolder::write_config(const Json& config) { write_text(path_ / "config.json", config.dump(2) + "\n"); }
+
+}  // namespace mith

@@ -1,0 +1,74 @@
+// What mith-train sets up before the loop runs: the network and its first weights, what is frozen, the run folder.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "engine/files/run_folder.h"
+#include "engine/files/safetensors.h"
+#include "engine/optim/optimizer.h"
+#include "engine/train/trainer.h"
+
+namespace mith {
+
+struct TrainOptions {
+  std::string data, net, out, optimizer = "adam", augment, split = "80/10/10", class_weights = "balanced";
+  std::string init, freeze, head, adversarial_data;
+  std::vector<std::string> lr_for, adversarial;
+  int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
+  double lr = 1e-3, adversarial_weight = 0.5;
+  bool summary = false, resume = false, force = false;
+};
+/// Everything that shapes the result, for config.json and for the check that --resume continues the same run.
+Json to_json(const TrainOptions&, int64_t seed);
+
+/// --init: weights with what their metadata says of the network they belong to.
+struct InitialWeights {
+  std::string file;
+  SafetensorsFile weights;
+  std::unique_ptr<Network> origin;  ///< null if the file says nothing
+};
+/// A run folder or a .safetensors file; empty text gives nothing.
+std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
+
+/// Image shape from --size, the net's keys or the initial weights, else as the data has it.
+DataParts load_training_data(const TrainOptions&, const InitialWeights*, bool strict);
+
+/// The net, initialised by `seed` and then from the initial weights. The layers whose first dimension is the number of
+/// classes are replaced, saying so, when that number differs; any other difference throws UsageError.
+std::unique_ptr<Network> build_network(const TrainOptions&, const InitialWeights*, const DataParts&, int64_t seed);
+
+/// n / (K n_c) of every class; UsageError if a class has no image.
+std::vector<float> balanced_class_weights(const ImageSet&);
+
+/// Parameters of a module path: "conv1" stands for conv1.weight and conv1.bias. UsageError if there are none.
+std::vector<size_t> with_prefix(const std::vector<Module::Named>&, const std::string& prefix,
+                                const std::string& option);
+/// --freeze a,b,...: buffers keep following the data.
+void freeze(Network&, const std::string& prefixes);
+/// An optimiser over all parameters, frozen ones included, with the rates of --lr-for PREFIX=X.
+std::unique_ptr<Optimizer> build_optimizer(Network&, const TrainOptions&);
+
+/// The folder a run is written into. A run that fails before its first checkpoint leaves no folder behind.
+class RunFolder {
+ public:
+  /// Refuses a folder that holds another run, unless --force (which empties it of that run) or --resume.
+  explicit RunFolder(const TrainOptions&, const Json& options);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  bool resuming() const { return resuming_; }
+  /// The finished run's result, or null.
+  Json result() const;
+  void write_config(const Json& config);
+
+ private:
+  std::filesystem::path path_;
+  bool created_ = false, resuming_ = false;
+  Json previous_;
+};
+
+}  // namespace mith
