@@ -25,10 +25,11 @@ struct Spec {
 };
 
 /// "0.03", "8/255", "1e-3"; throws UsageError naming `what`. NaN and infinities are refused.
-double parse_number(std::string_view text, std::string_view what);
+double parse_number(std::string_view text, std::string_view what);  ///< messages read "<what>=<text> is not ..."
 int64_t parse_integer(std::string_view text, std::string_view what);
 bool parse_bool(std::string_view text, std::string_view what);  ///< true/false, yes/no, on/off, 1/0
-/// Shortest text that reads back as the same float; multiples of 1/255 as "8/255".
+/// Shortest text that reads back as the same float, as a decimal or as a multiple of 1/255: "0.25", "8/255", "1e-5".
+/// Values that no float holds are written as doubles.
 std::string format_number(double);
 
 /// The nearest of `known` to `name` by edit distance, or empty when nothing is near.
@@ -39,9 +40,9 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& kn
 /// One configurable field of a struct.
 struct Field {
   std::string key, help;
-  std::string value;                          ///< as text
-  std::string kind;                           ///< number, integer, flag or text
-  std::function<void(std::string_view)> set;  ///< throws UsageError on a bad value
+  std::string value;                                 ///< as text
+  std::string kind;                                  ///< number, integer, flag or text
+  std::function<std::string(std::string_view)> set;  ///< sets the target, returns its text; UsageError on a bad value
 };
 
 /// Collects fields: a configuration struct describes itself with
