@@ -1,4 +1,5 @@
 // Element-wise arithmetic: fill, cast, add, multiply, scale, accumulate, broadcast over rows, affine over channels.
+#include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 
 namespace mith::MITH_SPACE {
@@ -67,12 +68,6 @@ __global__ void channel_affine_narrow(T* __restrict__ y, const T* __restrict__ x
 }
 
 // Launchers.
-
-/// Bytes of `arrays` arrays of n elements.
-template <class T>
-constexpr int64_t bytes_of(int64_t arrays, int64_t n) {
-  return arrays * n * static_cast<int64_t>(sizeof(T));
-}
 
 template <class T>
 void launch_fill(const Stream& stream, T* y, double value, int64_t n) {
