@@ -1,7 +1,6 @@
 #include "apps/common/inputs.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <numeric>
 
@@ -122,26 +121,6 @@ std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_
   for (int64_t i = 0; i < n; ++i)
     if (quota[static_cast<size_t>(labels[static_cast<size_t>(i)])]-- > 0) positions.push_back(i);
   return positions;
-}
-
-ImageSet subset(const ImageSet& all, const std::vector<int64_t>& positions) {
-  ImageSet some = all;
-  size_t const bytes = static_cast<size_t>(all.image_bytes());
-  auto pixels = std::make_shared<std::vector<uint8_t>>(bytes * positions.size());
-  some.labels.clear();
-  some.ids.clear();
-  some.groups.clear();
-  some.names.clear();
-  for (size_t i = 0; i < positions.size(); ++i) {
-    size_t const from = static_cast<size_t>(positions[i]);
-    std::memcpy(pixels->data() + i * bytes, all.pixels.get() + from * bytes, bytes);
-    some.labels.push_back(all.labels[from]);
-    some.ids.push_back(all.ids[from]);
-    some.groups.push_back(all.groups[from]);
-    some.names.push_back(all.names[from]);
-  }
-  some.pixels = std::shared_ptr<const uint8_t>(pixels, pixels->data());
-  return some;
 }
 
 }  // namespace mith

@@ -32,8 +32,6 @@ ImageSet open_part(const std::string& data, const Model&, const PartOptions&);
 /// Positions of `limit` images: each class's share is its share of the whole, its first images are taken, and the
 /// data's order is kept.
 std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_t limit);
-/// A copy with these images only.
-ImageSet subset(const ImageSet&, const std::vector<int64_t>& positions);
 
 /// Throws UsageError unless the surrogate takes the model's images and has its classes.
 void require_same_images(const Model& surrogate, const Model&);

@@ -1,0 +1,43 @@
+// What mith-attack writes: arrays of every attack, and 8-bit class folders with --png.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "apps/common/evaluation.h"
+
+namespace mith {
+
+/// A folder of results. If the program fails, what this object created is removed again.
+class OutputFolder {
+ public:
+  explicit OutputFolder(std::filesystem::path path);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  /// A sub-folder, emptied of what an earlier run left.
+  std::filesystem::path subfolder(const std::string& name);
+  void keep() { kept_ = true; }
+
+ private:
+  std::filesystem::path path_;
+  std::vector<std::filesystem::path> created_;
+  bool kept_ = false;
+};
+
+/// A folder name for each attack: its name, then name-2, name-3, ...
+std::vector<std::string> attack_folders(const std::vector<std::string>& specs);
+
+/// adversarial.npy [n,h,w,c] f32, labels.npy, ids.npy, clean_predictions.npy, adversarial_predictions.npy.
+void write_attack(const AttackOutcome&, const ImageSet&, const std::filesystem::path& folder);
+
+struct PngExport {
+  int64_t written = 0, successes_before = 0, successes_after = 0;
+};
+/// folder/<class>/<name>.png, every pixel rounded inside the ball of `eps` (attacks.md 0.7); the saved bytes are
+/// evaluated anew, so `successes_after` is what survives 8 bits.
+PngExport write_pngs(Classifier& model, const AttackOutcome&, const ImageSource&, int64_t batch,
+                     const std::filesystem::path& folder);
+
+}  // namespace mith
