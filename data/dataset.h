@@ -29,6 +29,9 @@ struct ImageSet {
   const uint8_t* image(int64_t position) const { return pixels.get() + row(position) * image_bytes(); }
 };
 
+/// The images at these positions, in this order; shares the pixels.
+ImageSet subset(const ImageSet&, const std::vector<int64_t>& positions);
+
 /// A source with its parts. Parts given by the source (npz, train/val/test folders) are kept; missing ones are split
 /// off.
 struct DataParts {
