@@ -22,8 +22,13 @@ struct Threat {
 struct AttackOptions {
   uint64_t seed = 0;
   /// Evaluation: images that are wrong to begin with stay as they are, the best iterate is kept (attacks.md 0.6).
-  /// Training: every image is attacked and the last iterate returned.
+  /// Training: every image is attacked once, without restarts, and the last iterate returned; the result's books stay
+  /// empty, because keeping them would cost passes.
   bool evaluation = true;
+  /// Images the network sees at once; 0: as many as are attacked. Fewer are filled up to it by repeating some, so that
+  /// a library's choice of kernel, and so the last bit, does not depend on how many are left. Attacking several
+  /// batches' worth in one call is faster: images that are fooled make room for others.
+  int64_t batch = 0;
   int64_t step = 0;     ///< position in training, so that draws differ between epochs
   bool strict = false;  ///< NaN gradients are an error
   std::function<void(int64_t done, int64_t total)> progress;  ///< steps of this batch
@@ -31,8 +36,8 @@ struct AttackOptions {
 
 struct AttackResult {
   Tensor adversarial;                           ///< f32 [n,h,w,c]
-  std::vector<uint8_t> clean_correct, success;  ///< success: right before, wrong after
-  std::vector<float> loss;                      ///< of the returned image
+  std::vector<uint8_t> clean_correct, success;  ///< success: right before; wrong, or the target, after
+  std::vector<float> loss;                      ///< of the returned image, as the attack maximises it
   std::vector<int64_t> queries;                 ///< forward passes spent on each image
   int64_t nan_gradients = 0;                    ///< pixels left in place because their gradient was NaN
 };

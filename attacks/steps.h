@@ -1,0 +1,35 @@
+// The moves attacks are made of, each one fused kernel: steps with their projection, random starts, distances.
+//
+// Images are f32 [n,h,w,c] in [0, 1]; radii and step lengths are in pixel units. Every result lies in the ball around
+// the clean image and in [0, 1]. A pixel whose gradient is NaN stays where it is and is counted in `nan_count` (i64
+// [1]); a gradient of exactly zero moves nothing in L-infinity (attacks.md 0.3).
+#pragma once
+#include <vector>
+
+#include "engine/classifier/classifier.h"
+
+namespace mith {
+
+/// adv <- P(adv + alpha sign(gradient)), P onto the L-infinity ball of radius eps around x and onto [0, 1].
+void sign_step_project(Tensor& adv, const Tensor& x, const Tensor& gradient, float alpha, float eps, Tensor& nan_count);
+/// adv <- P(adv + alpha gradient / |gradient|), P onto the L2 ball and then onto [0, 1]. An image whose gradient is
+/// zero moves in a random direction drawn from the key.
+void l2_step_project(Tensor& adv, const Batch& clean, const Tensor& gradient, float alpha, float eps,
+                     const DrawKey& key, Tensor& nan_count);
+/// adv <- P(adv), P onto the L-infinity ball of radius eps around x and onto [0, 1].
+void project_linf(Tensor& adv, const Tensor& x, float eps);
+
+/// A uniform draw from the L-infinity ball around each image, limited to [0, 1].
+Tensor uniform_in_linf_ball(const Batch& clean, float eps, const DrawKey& key);
+/// How the radius of a draw from the L2 ball in D dimensions follows from u ~ U(0, 1): eps u^(1/D), which is uniform in
+/// the ball, or eps u as torchattacks has it.
+enum class L2Start : uint8_t { uniform, torchattacks };
+Tensor draw_in_l2_ball(const Batch& clean, float eps, L2Start how, const DrawKey& key);
+/// Every pixel moved by +eps or -eps, limited to [0, 1].
+Tensor random_signs(const Batch& clean, float eps, const DrawKey& key);
+
+/// Distance of each image of a from its fellow in b.
+std::vector<float> linf_distance(const Tensor& a, const Tensor& b);
+std::vector<float> l2_distance(const Tensor& a, const Tensor& b);
+
+}  // namespace mith
