@@ -15,7 +15,8 @@ namespace mith {
 /// Means over a set of images.
 struct EpochMetrics {
   double loss = 0, accuracy = 0, balanced_accuracy = 0;
-  std::optional<double> robust_balanced_accuracy;  ///< under the validation attack, when training is adversarial
+  /// On the adversarial twins: those trained on, or those of the validation attack. Only when training is adversarial.
+  std::optional<double> robust_balanced_accuracy;
 };
 
 struct EpochReport {
@@ -45,28 +46,29 @@ struct Monitored {
 };
 Monitored monitored(const EpochReport&);
 
-/// Keeps the best weights in memory and in `path`; restores them at the end.
+/// Keeps the best weights, by monitored(), in memory and in `path`; puts them into the network at the end.
 std::unique_ptr<Callback> best_checkpoint(std::filesystem::path path);
 std::unique_ptr<Callback> early_stopping(int patience, double minimum_change = 0);
 /// Multiplies the learning rate by `factor` after `patience` epochs without improvement.
 std::unique_ptr<Callback> reduce_on_plateau(double factor = 0.2, int patience = 3, double minimum_rate = 1e-6);
-/// TensorBoard scalars and metrics.jsonl.
+/// TensorBoard scalars and metrics.jsonl, one line an epoch; a resumed run goes on behind its last finished epoch.
 std::unique_ptr<Callback> metrics_log(std::filesystem::path run_folder);
-/// last.safetensors after every epoch.
+/// last.safetensors after every epoch. Must stand last, so that it saves what the other callbacks have just decided.
 std::unique_ptr<Callback> last_checkpoint(std::filesystem::path path);
 
 struct TrainerOptions {
-  int64_t epochs = 30, batch = 64;
+  int64_t epochs = 30, batch = 64;  ///< a last batch of one image is left out: it has no statistics
   uint64_t seed = 0;
   bool augment = false;
   double label_smoothing = 0;
-  std::vector<float> class_weights;  ///< empty: unweighted
+  std::vector<float> class_weights;  ///< empty: unweighted; else a batch's loss is sum(w l) / sum(w), as PyTorch's
   double adversarial_weight = 0.5;   ///< W of (1-W) CE(clean) + W CE(adversarial)
   int64_t unfreeze_after = -1;       ///< epoch after which frozen parameters train too; -1: never
 };
 
 class Trainer {
  public:
+  /// The optimiser may hold frozen parameters; they are left alone until they are unfrozen.
   Trainer(Network&, Optimizer&, TrainerOptions);
   /// Attacks that make adversarial twins; several alternate by batch.
   std::vector<PerturbBatch> perturbations;
@@ -74,22 +76,30 @@ class Trainer {
   PerturbBatch validation_attack;
   std::vector<std::unique_ptr<Callback>> callbacks;
 
-  /// Trains from `first_epoch` (0, or a resumed run's count); returns the reports of the epochs run.
+  /// Trains from `first_epoch` (0, or a resumed run's count); returns the reports of the epochs run. A loss that is not
+  /// finite throws Error naming the epoch and the batch.
   std::vector<EpochReport> fit(const BatchSource& train, const BatchSource& validation, int64_t first_epoch = 0);
   void stop(const std::string& why);  ///< after this epoch, for callbacks
   Network& network() { return network_; }
   Optimizer& optimizer() { return optimizer_; }
   const TrainerOptions& options() const { return options_; }
+  /// Learning rate and callbacks' states, for TrainingState::loop.
+  Json state() const;
+  void restore(const Json&);
 
  private:
-  EpochMetrics train_epoch(const BatchSource&, int64_t epoch);
+  void unfreeze();
   Network& network_;
   Optimizer& optimizer_;
   TrainerOptions options_;
   bool stop_ = false;
 };
 
-/// Loss (weighted like the training's), accuracy and balanced accuracy over a source, in eval mode.
+/// Brings weights, optimiser, learning rate and callbacks back to where last_checkpoint() left them; returns the number
+/// of finished epochs, for fit(). The callbacks must be the same ones, already in place.
+int64_t resume(Trainer&, const std::filesystem::path& last);
+
+/// Loss (weighted and smoothed like the training's), accuracy and balanced accuracy over a source, in eval mode.
 EpochMetrics validate(Network&, const BatchSource&, const TrainerOptions&, const PerturbBatch& attack = nullptr);
 
 }  // namespace mith
