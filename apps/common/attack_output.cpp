@@ -99,7 +99,7 @@ PngExport write_pngs(Classifier& model, const AttackOutcome& outcome, const Imag
                      clean.x.shape());
     Tensor const rounded =
         as_pixels(quantize_in_ball(adversarial, clean.x, static_cast<float>(outcome.row.eps), outcome.row.norm));
-    Predictions const saved = predict(model, {rounded.to(clean.x.device()), clean.y, clean.ids});
+    Predictions const saved = predict(model, {rounded.to(clean.x.device()), clean.y, clean.ids}, batch);
     for (int64_t i = 0; i < count; ++i) {
       size_t const at = static_cast<size_t>(first + i);
       int32_t const label = set.labels[at];

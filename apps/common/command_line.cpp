@@ -177,7 +177,7 @@ std::string version_text(const std::string& program) {
   std::string text = program + "\n";
   for (auto& [key, value] : build_information().items())
     text += "  " + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump()) + "\n";
-  return text + "  isa: x86-64-v" + std::to_string(isa_level()) + "\n";
+  return text;
 }
 
 std::vector<std::string> split_list(const std::string& text, char separator) {

@@ -59,7 +59,7 @@ class CommandLine {
 /// running, 2 unusable arguments or files.
 int run_app(const std::string& program, const std::function<int()>& body);
 
-/// "version" line and build of --version.
+/// What --version prints: the program and build_information().
 std::string version_text(const std::string& program);
 
 /// "a,b" -> {"a", "b"}; empty parts are dropped.

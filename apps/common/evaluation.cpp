@@ -14,6 +14,8 @@ namespace {
 
 constexpr size_t panel_count = 6;
 constexpr int64_t gate_images = 32;
+/// An attack is given several batches at once: images that are fooled make room for others in its passes.
+constexpr int64_t batches_a_call = 4;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -153,17 +155,29 @@ void append(Predictions& a, const Predictions& b) {
   a.classes.insert(a.classes.end(), b.classes.begin(), b.classes.end());
 }
 
-Predictions predict(Classifier& model, const Batch& batch) {
-  Tensor const logits = model.logits(batch);
-  check(count_nan(logits) == 0, model.name(), ": NaN among the logits");
-  return {logits.to_host<float>(), softmax(logits).to_host<float>(), argmax(logits).to_host<int32_t>()};
+Predictions predict(Classifier& model, const Batch& batch, int64_t at_once) {
+  size_t const k = static_cast<size_t>(model.classes());
+  Predictions all;
+  for (int64_t first = 0; first < batch.size(); first += at_once) {
+    int64_t const count = std::min(at_once, batch.size() - first);
+    auto rows = positions_from(0, at_once);
+    for (int64_t& row : rows) row = first + row % count;
+    Tensor const logits = model.logits(count == at_once ? slice(batch, first, count) : select(batch, rows));
+    check(count_nan(logits) == 0, model.name(), ": NaN among the logits");
+    Predictions part{logits.to_host<float>(), softmax(logits).to_host<float>(), argmax(logits).to_host<int32_t>()};
+    part.logits.resize(static_cast<size_t>(count) * k);
+    part.scores.resize(static_cast<size_t>(count) * k);
+    part.classes.resize(static_cast<size_t>(count));
+    append(all, part);
+  }
+  return all;
 }
 
 Predictions predict(Classifier& model, const BatchSource& images, int64_t batch) {
   Predictions all;
   for (int64_t first = 0; first < images.size(); first += batch) {
     auto const positions = positions_from(first, std::min(batch, images.size() - first));
-    append(all, predict(model, images.batch(positions, false, {})));
+    append(all, predict(model, images.batch(positions, false, {}), batch));
   }
   return all;
 }
@@ -173,10 +187,6 @@ Evaluation::Evaluation(Classifier& model, const ImageSource& images, EvaluationO
   auto const start = std::chrono::steady_clock::now();
   clean_ = predict(model_, images_, options_.batch);
   clean_seconds_ = seconds_since(start);
-}
-
-Batch Evaluation::batch_at(int64_t first) const {
-  return images_.batch(positions_from(first, std::min(options_.batch, images_.size() - first)), false, {});
 }
 
 ReportRow Evaluation::row_for(const Predictions& predictions) const {
@@ -223,16 +233,18 @@ AttackOutcome Evaluation::attack(const Attack& attack, Classifier* surrogate) {
   // A surrogate's own mistakes and successes say nothing of the model: every image is attacked, to the last step.
   options.evaluation = surrogate == nullptr;
   options.strict = options_.strict;
+  options.batch = options_.batch;
 
   Books books(images_, clean_, surrogate != nullptr, options_.keep_images);
   Progress progress(attack.spec() + " on " + crafted_on.name(), images_.size());
-  for (int64_t first = 0; first < images_.size(); first += options_.batch) {
-    Batch const batch = batch_at(first);
+  int64_t const chunk = batches_a_call * options_.batch;
+  for (int64_t first = 0; first < images_.size(); first += chunk) {
+    Batch const batch = images_.batch(positions_from(first, std::min(chunk, images_.size() - first)), false, {});
     auto const start = std::chrono::steady_clock::now();
     AttackResult result = attack.run(crafted_on, batch, options);
     books.seconds += seconds_since(start);
     if (surrogate) keep_mistakes(result.adversarial, batch, first);
-    books.add(batch, result, predict(model_, {result.adversarial, batch.y, batch.ids}), first);
+    books.add(batch, result, predict(model_, {result.adversarial, batch.y, batch.ids}, options_.batch), first);
     progress.advance(batch.size(), books.note());
   }
   progress.finish(books.note());

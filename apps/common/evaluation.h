@@ -30,9 +30,11 @@ struct Predictions {
   std::vector<float> logits, scores;  ///< [n*k]
   std::vector<int32_t> classes;       ///< [n]
 };
+/// Every pass sees `batch` images; a short one is filled up by repeating some, so that a library's choice of kernel
+/// does not depend on how many are left.
 Predictions predict(Classifier&, const BatchSource&, int64_t batch);
-/// Of one batch.
-Predictions predict(Classifier&, const Batch&);
+/// Of the images of one batch, `at_once` in a pass.
+Predictions predict(Classifier&, const Batch&, int64_t at_once);
 /// first, first + 1, ... first + count - 1.
 std::vector<int64_t> positions_from(int64_t first, int64_t count);
 /// Appends b to a.
@@ -52,7 +54,6 @@ class Evaluation {
   ReportRow row_for(const Predictions&) const;
   std::vector<std::string> gate(Classifier&) const;
   void keep_mistakes(Tensor& adversarial, const Batch&, int64_t first) const;
-  Batch batch_at(int64_t first) const;
 
   Classifier& model_;
   const ImageSource& images_;

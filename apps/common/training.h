@@ -14,9 +14,9 @@
 namespace mith {
 
 struct TrainOptions {
-  std::string data, net, out, optimizer = "adam", augment, split = "80/10/10", class_weights = "balanced";
-  std::string init, freeze, head, adversarial_data;
-  std::vector<std::string> lr_for, adversarial;
+  std::string data = {}, net = {}, out = {}, init = {}, augment = {}, freeze = {}, head = {}, adversarial_data = {};
+  std::string optimizer = "adam", split = "80/10/10", class_weights = "balanced";
+  std::vector<std::string> lr_for = {}, adversarial = {};
   int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
   double lr = 1e-3, adversarial_weight = 0.5;
   bool summary = false, resume = false, force = false;
