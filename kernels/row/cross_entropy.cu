@@ -1,0 +1,134 @@
+// Softmax and softmax cross-entropy over the k logits of an image: a block an image.
+//
+// Everything is expressed by the classes other than the label y: their largest logit m, S = sum exp(z_j - m) and the
+// lead d = z_y - m. Then 1 - p_y = S e^-d / (1 + S e^-d), never formed as a difference from 1, and the loss is
+// log(1 + S e^-d): both keep their relative accuracy when the network is certain, where p_y rounds to 1.
+#include "kernels/launch/bytes.h"
+#include "kernels/launch/launch.h"
+
+namespace mith::MITH_SPACE {
+
+template <class T>
+struct Rivals {
+  T largest;  ///< m
+  T sum;      ///< S
+  T lead;     ///< d
+};
+
+template <class T>
+constexpr T not_a_number = static_cast<T>(__builtin_nan(""));
+template <class T>
+constexpr T infinity = static_cast<T>(__builtin_inf());
+
+template <class T>
+__device__ Rivals<T> rivals_of(const T* z, int64_t y, int64_t k) {
+  T m = -infinity<T>;
+  for (auto j : block_stride(k)) m = j == y ? m : kmax(m, z[j]);
+  m = block_max(m);
+  T sum = 0;
+  for (auto j : block_stride(k)) sum += j == y ? T(0) : std::exp(z[j] - m);
+  return {m, block_sum(sum), z[y] - m};
+}
+
+/// log(1 + S e^-d), without overflow on either side.
+template <class T>
+MITH_DEVICE T negative_log_likelihood(const Rivals<T>& r) {
+  return r.lead >= 0 ? std::log1p(r.sum * std::exp(-r.lead)) : std::log(r.sum + std::exp(r.lead)) - r.lead;
+}
+
+/// 1 - p_y.
+template <class T>
+MITH_DEVICE T doubt(const Rivals<T>& r) {
+  if (r.lead < 0) return r.sum / (r.sum + std::exp(r.lead));
+  T const odds = r.sum * std::exp(-r.lead);
+  return odds / (1 + odds);
+}
+
+/// loss = weight[y] * ((1 - s) * -log p_y + s * mean_j(-log p_j)). A label outside [0, k) gives NaN: loaders validate
+/// labels, and a kernel cannot throw.
+template <class T>
+__global__ void cross_entropy_forward(T* __restrict__ loss, const T* __restrict__ logits,
+                                      const int32_t* __restrict__ labels, const T* __restrict__ weights, T smoothing,
+                                      int64_t n, int64_t k) {
+  for (auto i : block_items(n)) {
+    const T* const z = logits + i * k;
+    int64_t const y = labels[i];
+    if (y < 0 || y >= k) {
+      if (block_leader()) loss[i] = not_a_number<T>;
+      continue;
+    }
+    T value = negative_log_likelihood(rivals_of(z, y, k));
+    if (smoothing > 0) {
+      T sum = 0;
+      for (auto j : block_stride(k)) sum += z[y] - z[j];
+      value += smoothing * block_sum(sum) / static_cast<T>(k);
+    }
+    if (block_leader()) loss[i] = weights ? weights[y] * value : value;
+  }
+}
+
+/// dlogits_j = dloss * weight[y] * (1 - p_y) * q_j for j != y and -(1 - p_y) for y, where q is the softmax over the
+/// other classes; with `direction_only` without the factor 1 - p_y, which can underflow; plus the smoothing's
+/// s * ([j = y] - 1/k).
+template <class T>
+__global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restrict__ dloss,
+                                       const T* __restrict__ logits, const int32_t* __restrict__ labels,
+                                       const T* __restrict__ weights, T smoothing, int direction_only, int64_t n,
+                                       int64_t k) {
+  for (auto i : block_items(n)) {
+    const T* const z = logits + i * k;
+    T* const g = dlogits + i * k;
+    int64_t const y = labels[i];
+    if (y < 0 || y >= k) {
+      for (auto j : block_stride(k)) g[j] = not_a_number<T>;
+      continue;
+    }
+    Rivals<T> const r = rivals_of(z, y, k);
+    T const certain = direction_only && !is_nan(r.lead) ? T(1) : doubt(r);
+    T const factor = weights ? weights[y] * dloss[i] : dloss[i];
+    for (auto j : block_stride(k)) {
+      T const plain = j == y ? -certain : certain * std::exp(z[j] - r.largest) / r.sum;
+      g[j] = factor * (plain + smoothing * ((j == y ? T(1) : T(0)) - T(1) / static_cast<T>(k)));
+    }
+  }
+}
+
+template <class T>
+__global__ void softmax(T* __restrict__ y, const T* __restrict__ x, int64_t n, int64_t k) {
+  for (auto i : block_items(n)) {
+    const T* const z = x + i * k;
+    T m = -infinity<T>;
+    for (auto j : block_stride(k)) m = kmax(m, z[j]);
+    m = block_max(m);
+    T sum = 0;
+    for (auto j : block_stride(k)) sum += std::exp(z[j] - m);
+    sum = block_sum(sum);
+    for (auto j : block_stride(k)) y[i * k + j] = std::exp(z[j] - m) / sum;
+  }
+}
+
+template <class T>
+void launch_cross_entropy_forward(const Stream& stream, T* loss, const T* logits, const int32_t* labels,
+                                  const T* weights, double smoothing, int64_t n, int64_t k) {
+  launch_row(stream, {"cross_entropy_forward", n, bytes_of<T>(1, n * k)}, k, cross_entropy_forward<T>, loss, logits,
+             labels, weights, smoothing, n, k);
+}
+
+template <class T>
+void launch_cross_entropy_backward(const Stream& stream, T* dlogits, const T* dloss, const T* logits,
+                                   const int32_t* labels, const T* weights, double smoothing, int direction_only,
+                                   int64_t n, int64_t k) {
+  launch_row(stream, {"cross_entropy_backward", n, bytes_of<T>(2, n * k)}, k, cross_entropy_backward<T>, dlogits, dloss,
+             logits, labels, weights, smoothing, direction_only, n, k);
+}
+
+template <class T>
+void launch_softmax(const Stream& stream, T* y, const T* x, int64_t n, int64_t k) {
+  launch_row(stream, {"softmax", n, bytes_of<T>(2, n * k)}, k, softmax<T>, y, x, n, k);
+}
+
+KERNEL_FLOATS(cross_entropy_forward, launch_cross_entropy_forward);
+KERNEL_FLOATS(cross_entropy_backward, launch_cross_entropy_backward);
+KERNEL_FLOATS(softmax, launch_softmax);
+
+}  // namespace mith::MITH_SPACE
