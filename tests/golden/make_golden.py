@@ -12,7 +12,7 @@ are stored, each case in one file:
     train_loss        [1] f64    mean cross-entropy in training mode, without dropout (cases that train)
     gradient.NAME     f64        of train_loss with respect to a parameter, in PyTorch's order
     running_mean, running_var   [64] f64   after that one training pass
-Tensors of more than 4096 elements keep every 7th element (7 divides no row length of those, so all positions take part).
+Tensors of more than 4096 elements keep every 7th element; 7 divides no row length of those, so all columns take part.
 """
 import pathlib
 

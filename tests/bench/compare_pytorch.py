@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Compares the speed of this project with PyTorch's on the CPU: a training epoch and PGD-10 of `cnn`.
+
+    python3 tests/bench/compare_pytorch.py --python /usr/bin/python3 --python OTHER_ENV/bin/python3
+
+Every engine is a process that stays; rounds alternate between them, one engine at work at a time, and medians are
+compared. PyTorch runs in its best form (pytorch_worker.py: memory format, optimiser, torch.compile, each chosen by
+measuring here), with denormals flushed and without. Writes a JSON file and the tables of docs/performance.md.
+"""
+import argparse
+import contextlib
+import datetime
+import json
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+WORKER = pathlib.Path(__file__).with_name("pytorch_worker.py")
+ATTACK = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
+ATTACK_SPEC = "pgd:eps=8/255,alpha=2/255,steps=10"
+TITLES = {
+    "train": "Training: one epoch of `cnn` on {data}, batch {train_batch}, Adam, class-weighted cross-entropy",
+    "attack": "Attack: `{attack_spec}` on {limit} images of {data}, batch {attack_batch}",
+}
+
+
+class Engine:
+    """A process that answers every line with one round, as a line of JSON."""
+
+    def __init__(self, label, command, request=None):
+        self.label = label
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        self.ready = self.ask(json.dumps(request)) if request else self.answer()
+        self.rounds = []
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"compare_pytorch: {self.label} ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, line="go"):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def row(self):
+        seconds = [each["seconds"] for each in self.rounds]
+        median = statistics.median(seconds)
+        return {"engine": self.label, "ready": self.ready, "seconds": seconds, "median_seconds": median,
+                "images_per_second": self.rounds[0]["images"] / median,
+                "accuracy": self.rounds[-1].get("accuracy")}
+
+
+def mithridate(options, work, model):
+    for extra in [""] + options.mith:
+        command = [options.bin / "mith-bench", work, "--wait", "--data", options.data, "--threads", options.threads,
+                   "--batch", getattr(options, work + "_batch"), *extra.split()]
+        if work == "attack":
+            command += ["--model", model, "--attack", ATTACK_SPEC, "--limit", options.limit]
+        yield Engine(f"Mithridate {extra}".strip(), command)
+
+
+def pytorch(options, work, model):
+    for python in options.python:
+        configuration = None
+        for flush in (True, False):
+            request = {"work": work, "data": str(options.data), "model": str(model / "model.safetensors"),
+                       "batch": getattr(options, work + "_batch"), "limit": options.limit, "attack": ATTACK,
+                       "threads": options.threads, "flush_denormal": flush, "configuration": configuration,
+                       "quick": options.quick}
+            engine = Engine(python, [python, "-B", WORKER], request)
+            configuration = engine.ready["configuration"]
+            engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + ("" if flush else ", denormals kept")
+            yield engine
+
+
+def compare(options, work, model):
+    engines = []
+    with contextlib.ExitStack() as stack:
+        for make in (mithridate, pytorch):
+            for engine in make(options, work, model):
+                engines.append(engine)
+                stack.callback(engine.close)
+        for i in range(options.rounds):
+            for engine in engines[i % len(engines):] + engines[: i % len(engines)]:
+                time.sleep(options.pause)  # idle worker threads of the one before stop spinning
+                engine.rounds.append(engine.ask())
+            print(f"{work} {i + 1}/{options.rounds}: " +
+                  ", ".join(f"{e.label} {e.rounds[-1]['seconds']:.3f} s" for e in engines), file=sys.stderr)
+    return [engine.row() for engine in engines]
+
+
+def train_model(options, folder):
+    """A short training, so that the attack meets a network with real weights."""
+    command = [options.bin / "mith-train", "--data", options.data, "--net", "cnn", "--epochs", 3, "--out", folder,
+               "--quiet", "--threads", options.threads]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def processor():
+    with contextlib.suppress(OSError):
+        names = re.findall(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+        if names:
+            return f"{names[0]}, {len(names)} logical cores"
+    return platform.processor() or "unknown processor"
+
+
+def commit():
+    found = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
+def settings(row):
+    configuration = row["ready"].get("configuration")
+    if configuration is None:
+        return "as it comes"
+    words = ["channels last" if configuration["channels_last"] else "channels first"]
+    if configuration.get("optimizer", "default") != "default":
+        words.append(configuration["optimizer"] + " Adam")
+    if configuration["compile"] != "no":
+        words.append("torch.compile of the " + configuration["compile"])
+    return ", ".join(words)
+
+
+def table(result, work):
+    rows = result[work]
+    lines = ["### " + TITLES[work].format(**result), "",
+             "| engine | chosen | median s | range s | images/s | time relative to Mithridate |",
+             "|---|---|---|---|---|---|"]
+    for row in rows:
+        seconds, median = row["seconds"], row["median_seconds"]
+        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
+                     f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} |")
+    if work == "attack":
+        left = ", ".join(f"{row['engine']} {row['accuracy']:.3f}" for row in rows)
+        lines += ["", f"Accuracy left by the attack: {left}."]
+    return "\n".join(lines)
+
+
+def update_page(result):
+    """Replaces what stands between the markers of docs/performance.md."""
+    summary = (f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} threads, "
+               f"medians of {result['rounds']} alternating rounds.")
+    content = "\n\n".join([summary] + [table(result, work) for work in ("train", "attack") if work in result])
+    begin, end = "<!-- compare_pytorch: begin -->", "<!-- compare_pytorch: end -->"
+    page = PAGE.read_text()
+    if begin not in page or end not in page:
+        raise SystemExit(f"compare_pytorch: {PAGE} has lost its markers")
+    head, tail = page[: page.index(begin) + len(begin)], page[page.index(end):]
+    PAGE.write_text(f"{head}\n{content}\n{tail}")
+    return content
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of mith-bench")
+    parser.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared" / "data" / "pneumoniamnist.npz",
+                        help="a MedMNIST .npz")
+    parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
+    parser.add_argument("--mith", action="append", default=[], metavar="OPTIONS",
+                        help='one more row of ours with these options, e.g. --mith="--provider all=native"')
+    parser.add_argument("--work", choices=["train", "attack", "both"], default="both")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--train-batch", type=int, default=64)
+    parser.add_argument("--attack-batch", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=512, help="images attacked a round")
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
+    parser.add_argument("--quick", action="store_true", help="measure candidates once each: to try the script")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_pytorch.json", metavar="FILE",
+                        help="where the numbers go")
+    parser.add_argument("--from-json", type=pathlib.Path, metavar="FILE", help="only rewrite the page")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    options = parser.parse_args()
+    options.python = options.python or [sys.executable]
+    if not options.from_json and not options.data.is_file():
+        parser.error(f"--data {options.data}: no such file")
+    return options
+
+
+def run(options):
+    result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
+              "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
+              "train_batch": options.train_batch, "attack_batch": options.attack_batch, "attack_spec": ATTACK_SPEC}
+    with tempfile.TemporaryDirectory() as folder:
+        model = pathlib.Path(folder) / "run"
+        if options.work != "train":
+            train_model(options, model)
+        for work in ("train", "attack"):
+            if options.work in (work, "both"):
+                result[work] = compare(options, work, model)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def main():
+    options = parse_options()
+    result = json.loads(options.from_json.read_text()) if options.from_json else run(options)
+    if options.no_page:
+        print("\n\n".join(table(result, work) for work in ("train", "attack") if work in result))
+    else:
+        print(update_page(result))
+
+
+if __name__ == "__main__":
+    main()
