@@ -148,3 +148,16 @@ def write_safetensors(path, tensors, metadata):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def load_network(path):
+    """The PyTorch twin of a model.safetensors that mith-train wrote: its metadata names the network and the image."""
+    tensors, metadata = read_safetensors(path)
+    name, _, fields = metadata["mithridate.net"].partition(":")
+    height, width, channels = json.loads(metadata["mithridate.image"])
+    normalise = json.loads(metadata["mithridate.normalize"])
+    network = make_network(name, channels, height, width, len(json.loads(metadata["mithridate.classes"])),
+                           normalise["mean"] or [0.0] * channels, normalise["deviation"] or [1.0] * channels,
+                           **{key: float(value) for key, value in (f.split("=") for f in fields.split(",") if f)})
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
+    return network
