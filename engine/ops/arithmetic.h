@@ -23,9 +23,53 @@ Tensor argmax(const Tensor& x);
 int64_t count_nan(const Tensor& x);
 /// Rows of x in the order of `indices` (i64 [m], host values): x [n, ...] -> [m, ...]. Not recorded.
 Tensor gather_rows(const Tensor& x, const std::vector<int64_t>& indices);
-/// target[indices[i]] = source[i]. Not recorded.
+/// target[indices[i]] = source[i], for distinct indices. Not recorded.
 void scatter_rows(Tensor& target, const Tensor& source, const std::vector<int64_t>& indices);
 /// target += alpha * x, in place. Not recorded.
 void add_in_place(Tensor& target, const Tensor& x, double alpha = 1);
+
+struct AddNode final : Node {
+  std::string_view name() const override { return "add"; }
+  void backward(Gradients&) override;
+};
+
+struct MultiplyNode final : Node {
+  Tensor a, b;  ///< each kept if the other's gradient may be asked for
+  std::string_view name() const override { return "multiply"; }
+  void backward(Gradients&) override;
+};
+
+struct ScaleNode final : Node {
+  double factor = 1;
+  std::string_view name() const override { return "scale"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
+
+struct ReluNode final : Node {
+  Tensor output;
+  std::string_view name() const override { return "relu"; }
+  void backward(Gradients&) override;
+};
+
+struct ReshapeNode final : Node {
+  std::string_view name() const override { return "reshape"; }
+  void backward(Gradients&) override;
+};
+
+/// sum, mean and sum_rows: y[r] = factor * the sum of row r.
+struct SumNode final : Node {
+  int64_t rows = 1;
+  double factor = 1;
+  std::string_view name() const override { return "sum"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
+
+struct ChannelAffineNode final : Node {
+  Tensor scale, shift;
+  std::string_view name() const override { return "channel_affine"; }
+  void backward(Gradients&) override;
+};
 
 }  // namespace mith

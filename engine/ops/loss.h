@@ -13,9 +13,18 @@ struct CrossEntropyOptions {
   bool direction_only = false;
 };
 
-/// Softmax cross-entropy: logits [n,k], labels i32 [n] -> [n].
+/// Softmax cross-entropy: logits [n,k], labels i32 [n] -> [n]. An image whose label lies outside [0, k) gets NaN, in
+/// the loss and in the gradient. direction_only needs k >= 2 and no label smoothing.
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& = {});
 /// Softmax over the last dimension. Not recorded.
 Tensor softmax(const Tensor& logits);
+
+struct CrossEntropyNode final : Node {
+  Tensor logits, labels;
+  CrossEntropyOptions options;
+  std::string_view name() const override { return "cross_entropy"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
 
 }  // namespace mith

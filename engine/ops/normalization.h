@@ -14,4 +14,15 @@ Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias
 /// Training mode: statistics of this batch (at least two values a channel), running statistics updated if `update`.
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, BatchNormState&, bool update = true);
 
+/// Both modes; in evaluation the statistics are constants.
+struct BatchNormNode final : Node {
+  bool training = false;
+  double epsilon = 0;
+  Tensor input;  ///< kept in training, or if the gradients of weight or bias may be asked for
+  Tensor weight, bias, mean, inverse_std;
+  std::string_view name() const override { return "batch_norm"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
+
 }  // namespace mith

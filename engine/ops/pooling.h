@@ -1,6 +1,7 @@
 // Max and average pooling over windows.
 #pragma once
 #include "engine/autograd/tape.h"
+#include "kernels/map/pool.h"
 
 namespace mith {
 
@@ -10,7 +11,24 @@ struct PoolOptions {
   bool ceil_mode = false;
 };
 
-Tensor max_pool2d(const Tensor& x, const PoolOptions& = {});  ///< ties go to the first element; NaN wins
+/// x [n,h,w,c] -> [n,oh,ow,c]. Ties go to the first element; NaN wins. Windows of at most 256 elements.
+Tensor max_pool2d(const Tensor& x, const PoolOptions& = {});
 Tensor avg_pool2d(const Tensor& x, const PoolOptions& = {});
+
+struct MaxPool2dNode final : Node {
+  Pool2dShape shape;
+  Tensor index;  ///< u8, of the output's shape: the tap that won, row * kernel_w + column
+  std::string_view name() const override { return "max_pool2d"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
+
+struct AvgPool2dNode final : Node {
+  Pool2dShape shape;
+  bool count_padding = true;
+  std::string_view name() const override { return "avg_pool2d"; }
+  std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
 
 }  // namespace mith
