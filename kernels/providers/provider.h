@@ -30,8 +30,8 @@ struct Prologue {
 };
 
 /// Applied to a result r before it is stored in y, in this order:
-///   r += bias[column]; r += residual; sign_bits <- (r > 0); r = activation(r); r *= mask bit; y = accumulate ? y + r :
-///   r
+///   r += bias[column]; r += residual; sign_bits <- (r > 0); r = activation(r); r *= mask bit;
+///   y = accumulate ? y + r : r
 /// and column_sum, column_sum_squares (f32) receive the statistics of what was stored. All pointers may be null.
 /// residual has y's layout and row pitch. Bit i of sign_bits and mask_bits belongs to element i of the dense result.
 struct Epilogue {
@@ -56,8 +56,8 @@ struct MatmulProblem {
   DType dtype = DType::f32;
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
-  Prologue prologue;  ///< on a, by its k index
-  Epilogue epilogue;
+  Prologue prologue = {};  ///< on a, by its k index
+  Epilogue epilogue = {};
   int64_t flops() const { return 2 * m * n * k; }
 };
 
@@ -84,10 +84,20 @@ constexpr const char* name_of(ConvPass p) {
 struct Conv2dProblem {
   DType dtype = DType::f32;
   ConvPass pass = ConvPass::forward;
-  Conv2dShape shape;
-  Prologue prologue;  ///< on the activation that is read (x or y), by its channel
-  Epilogue epilogue;  ///< on what is written
+  Conv2dShape shape = {};
+  Prologue prologue = {};  ///< forward and weight_gradient: on x; input_gradient: on y; by channel, padding stays zero
+  Epilogue epilogue = {};  ///< on what is written, seen as rows() x columns()
   int64_t flops() const { return 2 * shape.outputs() * shape.kh * shape.kw * (shape.c / shape.groups); }
+  /// The innermost extent of what is written: o, c, or c / groups.
+  int64_t columns() const {
+    return pass == ConvPass::forward ? shape.o : pass == ConvPass::input_gradient ? shape.c : shape.c / shape.groups;
+  }
+  /// The others: output pixels, input pixels, or o * kh * kw.
+  int64_t rows() const {
+    return pass == ConvPass::forward          ? shape.n * shape.oh() * shape.ow()
+           : pass == ConvPass::input_gradient ? shape.n * shape.h * shape.w
+                                              : shape.o * shape.kh * shape.kw;
+  }
 };
 
 struct MatmulProvider {
