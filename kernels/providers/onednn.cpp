@@ -1,0 +1,297 @@
+// oneDNN behind the provider interface: the fast libraries' path on the cpu, in f32 and NHWC throughout.
+//
+// Primitives are built once a problem and kept. Activations, biases and residuals are used where they lie; weights
+// change with every training step, so they are reordered into the primitive's own layout on every call. Builds
+// against oneDNN 2 and 3, whose difference (operation descriptors) is confined to make_description().
+#ifdef MITH_HAVE_ONEDNN
+#include <omp.h>
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+
+#include "kernels/launch/error.h"
+#include "kernels/providers/provider.h"
+
+namespace mith {
+namespace {
+
+using dnnl::memory;
+using Dims = memory::dims;
+using Tag = memory::format_tag;
+
+const dnnl::engine& cpu_engine() {
+  static const dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  return engine;
+}
+
+/// oneDNN takes its thread count from OpenMP; this lends it ours.
+class ThreadCount {
+ public:
+  ThreadCount() : previous_(omp_get_max_threads()) { omp_set_num_threads(threads()); }
+  ~ThreadCount() { omp_set_num_threads(previous_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int previous_;
+};
+
+/// A primitive's description from its arguments; oneDNN 2 goes through an operation descriptor.
+template <class Primitive, class... Args>
+auto make_description(const dnnl::primitive_attr& attributes, Args&&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Primitive::primitive_desc(cpu_engine(), std::forward<Args>(args)..., attributes);
+#else
+  return typename Primitive::primitive_desc(typename Primitive::desc(std::forward<Args>(args)...), attributes,
+                                            cpu_engine());
+#endif
+}
+
+/// The same for a backward primitive, which wants its forward twin as a hint.
+template <class Primitive, class Hint, class... Args>
+auto make_backward_description(const dnnl::primitive_attr& attributes, const Hint& hint, Args&&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Primitive::primitive_desc(cpu_engine(), std::forward<Args>(args)..., hint, attributes);
+#else
+  return typename Primitive::primitive_desc(typename Primitive::desc(std::forward<Args>(args)...), attributes,
+                                            cpu_engine(), hint);
+#endif
+}
+
+dnnl::primitive_attr attributes_of(const Epilogue& e, const memory::desc& result) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::post_ops after;
+  if (e.residual) after.append_binary(dnnl::algorithm::binary_add, result);
+  if (e.accumulate) after.append_sum(1);
+  attributes.set_post_ops(after);
+  return attributes;
+}
+
+memory::desc f32(Dims dims, Tag tag) { return {std::move(dims), memory::data_type::f32, tag}; }
+memory::desc f32(Dims dims, Dims strides) { return {std::move(dims), memory::data_type::f32, std::move(strides)}; }
+
+/// A primitive ready to run. Of {source, weights, result} the roles are the primitive's: `arguments` names them.
+struct Plan {
+  dnnl::primitive primitive;
+  dnnl::reorder reorder;  ///< between weights and packed, towards packed unless the primitive writes the weights
+  bool writes_weights = false;
+  int source_argument = DNNL_ARG_SRC, weights_argument = DNNL_ARG_WEIGHTS, result_argument = DNNL_ARG_DST;
+  memory::desc source, weights, result, bias;
+  memory::desc packed;  ///< the weights as the primitive wants them
+  memory::desc scratchpad;
+  bool reorders() const { return packed != weights; }
+  size_t packed_bytes() const { return reorders() ? (packed.get_size() + 63) / 64 * 64 : 0; }
+  size_t workspace() const { return packed_bytes() + scratchpad.get_size(); }
+};
+
+/// Completes a plan whose memory descriptions are known; nullptr if the library has only reference code for it.
+template <class Primitive, class Description>
+std::unique_ptr<Plan> finish(std::unique_ptr<Plan> plan, const Description& description) {
+  if (std::strstr(description.impl_info_str(), "ref")) return nullptr;
+  plan->scratchpad = description.scratchpad_desc();
+  plan->primitive = Primitive(description);
+  if (plan->reorders()) {
+    auto const& from = plan->writes_weights ? plan->packed : plan->weights;
+    auto const& to = plan->writes_weights ? plan->weights : plan->packed;
+    plan->reorder = dnnl::reorder(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to));
+  }
+  return plan;
+}
+
+/// Runs a plan on user memory.
+void execute(const Plan& plan, const Epilogue& e, const void* source, void* weights, void* result, void* scratch) {
+  ThreadCount const lend;
+  static thread_local dnnl::stream stream{cpu_engine()};
+  auto const at = [](const memory::desc& desc, const void* data) {
+    return memory(desc, cpu_engine(), const_cast<void*>(data));
+  };
+  auto* const bytes = static_cast<char*>(scratch);
+  memory given = at(plan.weights, weights);
+  memory packed = plan.reorders() ? at(plan.packed, bytes) : given;
+  std::unordered_map<int, memory> arguments{
+      {plan.source_argument, at(plan.source, source)},
+      {plan.weights_argument, packed},
+      {plan.result_argument, at(plan.result, result)},
+      {DNNL_ARG_SCRATCHPAD, at(plan.scratchpad, bytes + plan.packed_bytes())},
+  };
+  if (e.bias) arguments.emplace(DNNL_ARG_BIAS, at(plan.bias, e.bias));
+  if (e.residual) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, at(plan.result, e.residual));
+  if (plan.reorders() && !plan.writes_weights) plan.reorder.execute(stream, given, packed);
+  plan.primitive.execute(stream, arguments);
+  if (plan.reorders() && plan.writes_weights) plan.reorder.execute(stream, packed, given);
+  stream.wait();
+}
+
+/// Everything that a primitive is built for: sizes, what the epilogue has, and the thread count.
+using Key = std::array<int64_t, 24>;
+int64_t pieces_of(const Epilogue& e) { return (e.bias ? 1 : 0) | (e.residual ? 2 : 0) | (e.accumulate ? 4 : 0); }
+Key key_of(const MatmulProblem& p) {
+  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, pieces_of(p.epilogue), p.epilogue.row_pitch, threads()};
+}
+Key key_of(const Conv2dProblem& p) {
+  Conv2dShape const& s = p.shape;
+  return {static_cast<int64_t>(p.pass),
+          s.n,
+          s.h,
+          s.w,
+          s.c,
+          s.o,
+          s.kh,
+          s.kw,
+          s.stride_h,
+          s.stride_w,
+          s.pad_h,
+          s.pad_w,
+          s.dilation_h,
+          s.dilation_w,
+          s.groups,
+          pieces_of(p.epilogue),
+          p.epilogue.row_pitch,
+          threads()};
+}
+
+/// Plans by problem; a problem that oneDNN cannot do, or only with reference code, is remembered as nullptr.
+class PlanCache {
+ public:
+  template <class Build>
+  const Plan* find(const Key& key, Build build) {
+    std::lock_guard const lock(mutex_);
+    auto const [it, added] = plans_.try_emplace(key);
+    if (added) {
+      ThreadCount const lend;
+      try {
+        it->second = build();
+      } catch (const dnnl::error&) {  // unimplemented: the slot stays empty
+      }
+    }
+    return it->second.get();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<Key, std::unique_ptr<Plan>> plans_;
+};
+
+/// Its ReLU turns NaN into zero, which would hide a network that has diverged, so problems with one are left to native.
+bool epilogue_fits(const Epilogue& e) {
+  bool const sum_is_alone = !e.accumulate || !e.residual;
+  return sum_is_alone && e.activation == Activation::none && !e.sign_bits && !e.mask_bits && !e.column_sum &&
+         !e.column_sum_squares;
+}
+
+/// NHWC memory, each pixel `pitch` elements after the one before.
+memory::desc nhwc(int64_t n, int64_t h, int64_t w, int64_t c, int64_t pitch) {
+  return f32({n, c, h, w}, Dims{h * w * pitch, 1, w * pitch, pitch});
+}
+
+std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
+  Conv2dShape const& s = p.shape;
+  int64_t const pitch = p.epilogue.row_pitch;
+  bool const forward = p.pass == ConvPass::forward, to_input = p.pass == ConvPass::input_gradient;
+  auto const x = nhwc(s.n, s.h, s.w, s.c, to_input && pitch ? pitch : s.c);
+  auto const y = nhwc(s.n, s.oh(), s.ow(), s.o, forward && pitch ? pitch : s.o);
+  int64_t const og = s.o / s.groups, cg = s.c / s.groups;
+  Dims const weight_dims = s.groups > 1 ? Dims{s.groups, og, cg, s.kh, s.kw} : Dims{s.o, s.c, s.kh, s.kw};
+  auto const any_weights = f32(weight_dims, Tag::any);
+  Dims const strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
+  // Padding below and to the right is what the output's size leaves.
+  Dims const before{s.pad_h, s.pad_w};
+  Dims const after{(s.oh() - 1) * s.stride_h + s.dilation_h * (s.kh - 1) + 1 - s.h - s.pad_h,
+                   (s.ow() - 1) * s.stride_w + s.dilation_w * (s.kw - 1) + 1 - s.w - s.pad_w};
+
+  auto plan = std::make_unique<Plan>();
+  plan->weights = f32(weight_dims, s.groups > 1 ? Tag::gohwi : Tag::ohwi);
+  auto const direct = dnnl::algorithm::convolution_direct;
+  auto const forward_description = [&](const Epilogue& e, dnnl::prop_kind kind) {
+    plan->bias = e.bias ? f32({s.o}, Tag::a) : memory::desc();
+    return make_description<dnnl::convolution_forward>(attributes_of(e, y), kind, direct, x, any_weights, plan->bias, y,
+                                                       strides, dilations, before, after);
+  };
+  if (forward) {
+    auto const d = forward_description(p.epilogue, dnnl::prop_kind::forward_inference);
+    plan->source = x, plan->result = y, plan->packed = d.weights_desc();
+    return finish<dnnl::convolution_forward>(std::move(plan), d);
+  }
+  auto const hint = forward_description({}, dnnl::prop_kind::forward_training);
+  auto const attributes = attributes_of({}, x);
+  if (to_input) {
+    auto const d = make_backward_description<dnnl::convolution_backward_data>(attributes, hint, direct, x, any_weights,
+                                                                              y, strides, dilations, before, after);
+    plan->source = y, plan->result = x, plan->packed = d.weights_desc();
+    plan->source_argument = DNNL_ARG_DIFF_DST, plan->result_argument = DNNL_ARG_DIFF_SRC;
+    return finish<dnnl::convolution_backward_data>(std::move(plan), d);
+  }
+  auto const d = make_backward_description<dnnl::convolution_backward_weights>(attributes, hint, direct, x, any_weights,
+                                                                               y, strides, dilations, before, after);
+  plan->source = x, plan->result = y, plan->packed = d.diff_weights_desc();
+  plan->writes_weights = true, plan->weights_argument = DNNL_ARG_DIFF_WEIGHTS,
+  plan->result_argument = DNNL_ARG_DIFF_DST;
+  return finish<dnnl::convolution_backward_weights>(std::move(plan), d);
+}
+
+class OnednnConv2d final : public Conv2dProvider {
+ public:
+  std::string_view name() const override { return "onednn"; }
+  bool supports(Device device, const Conv2dProblem& p) const override {
+    if (device != Device::cpu || p.dtype != DType::f32 || !p.prologue.empty() || !epilogue_fits(p.epilogue))
+      return false;
+    // oneDNN has no epilogues in backward.
+    if (p.pass != ConvPass::forward && (p.epilogue.bias || !p.epilogue.only_bias_and_activation())) return false;
+    return plan(p) != nullptr;
+  }
+  size_t workspace(Device, const Conv2dProblem& p) const override { return plan(p)->workspace(); }
+  void run(const Stream&, const Conv2dProblem& p, void* x, void* w, void* y, void* scratch) const override {
+    bool const to_input = p.pass == ConvPass::input_gradient;
+    execute(*plan(p), p.epilogue, to_input ? y : x, w, to_input ? x : y, scratch);
+  }
+
+ private:
+  const Plan* plan(const Conv2dProblem& p) const {
+    return plans_.find(key_of(p), [&] { return plan_conv2d(p); });
+  }
+  mutable PlanCache plans_;
+};
+
+std::unique_ptr<Plan> plan_matmul(const MatmulProblem& p) {
+  int64_t const pitch = p.epilogue.row_pitch ? p.epilogue.row_pitch : p.n;
+  auto plan = std::make_unique<Plan>();
+  plan->source = f32({p.m, p.k}, p.transpose_a ? Dims{1, p.m} : Dims{p.k, 1});
+  plan->weights = f32({p.k, p.n}, p.transpose_b ? Dims{1, p.k} : Dims{p.n, 1});
+  plan->result = f32({p.m, p.n}, Dims{pitch, 1});
+  plan->bias = p.epilogue.bias ? f32({1, p.n}, Dims{p.n, 1}) : memory::desc();
+  auto const attributes = attributes_of(p.epilogue, plan->result);
+  auto const d = make_description<dnnl::matmul>(attributes, plan->source, plan->weights, plan->bias, plan->result);
+  plan->packed = d.weights_desc();
+  return finish<dnnl::matmul>(std::move(plan), d);
+}
+
+class OnednnMatmul final : public MatmulProvider {
+ public:
+  std::string_view name() const override { return "onednn"; }
+  bool supports(Device device, const MatmulProblem& p) const override {
+    return device == Device::cpu && p.dtype == DType::f32 && p.prologue.empty() && epilogue_fits(p.epilogue) &&
+           plan(p) != nullptr;
+  }
+  size_t workspace(Device, const MatmulProblem& p) const override { return plan(p)->workspace(); }
+  void run(const Stream&, const MatmulProblem& p, void* y, const void* a, const void* b, void* scratch) const override {
+    execute(*plan(p), p.epilogue, a, const_cast<void*>(b), y, scratch);
+  }
+
+ private:
+  const Plan* plan(const MatmulProblem& p) const {
+    return plans_.find(key_of(p), [&] { return plan_matmul(p); });
+  }
+  mutable PlanCache plans_;
+};
+
+const MatmulProviderRegistration matmul_registration{std::make_unique<OnednnMatmul>()};
+const Conv2dProviderRegistration conv2d_registration{std::make_unique<OnednnConv2d>()};
+
+}  // namespace
+}  // namespace mith
+#endif
