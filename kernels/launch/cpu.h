@@ -129,7 +129,9 @@ template <class... P, class... A>
 void launch_row(const Stream& stream, const Work& work, int64_t cols, void (*kernel)(P...), A... args) {
   if (work.items <= 0) return;
   LaunchScope const scope(stream, work);
-  run_workers(work.items * (cols < 1 ? 1 : cols), work.items, [&] { kernel(static_cast<P>(args)...); });
+  // A row may stand for a group of them: then the bytes say how much work there is.
+  int64_t const elements = work.items * (cols < 1 ? 1 : cols), moved = work.bytes / 4;
+  run_workers(elements > moved ? elements : moved, work.items, [&] { kernel(static_cast<P>(args)...); });
 }
 
 template <class... P, class... A>
