@@ -28,14 +28,15 @@ SafetensorsFile read_safetensors(const std::filesystem::path&);
 void write_safetensors(const std::filesystem::path&, const std::vector<StoredTensor>&,
                        const std::map<std::string, std::string>& metadata);
 
-/// Values in the outer layout, and back. The inverse throws UsageError if the shape does not match.
+/// A copy of the values in the outer layout, on the cpu, and back. The inverse throws UsageError if the shape does not
+/// match.
 Tensor to_outer(const Tensor& held, const OuterLayout&);
 Tensor to_held(const Tensor& outer, const OuterLayout&, const Shape& held_shape);
 
-/// All parameters and buffers of a module, in their outer layout.
+/// Copies of all parameters and buffers of a module, in their outer layout.
 std::vector<StoredTensor> state_of(const Module&);
 struct LoadReport {
-  std::vector<std::string> missing;     ///< of the module, not in the file
+  std::vector<std::string> missing;     ///< of the module, not in the file (num_batches_tracked may be)
   std::vector<std::string> unexpected;  ///< in the file, not of the module
   std::vector<std::string> mismatched;  ///< "fc.weight: file [5, 128], network [3, 128]"
 };
