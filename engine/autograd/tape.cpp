@@ -75,7 +75,8 @@ std::vector<Tensor> Tape::gradients(const std::vector<std::pair<Tensor, Tensor>>
 
   // Forward sweep: which values lead from a wanted one? Only their gradients are computed.
   std::unordered_map<uint64_t, bool> leads;
-  for (const Tensor& t : wanted) leads[t.id()] = true;
+  for (const Tensor& t : wanted)
+    if (tracks(t)) leads[t.id()] = true;  // of what was not watched, operators kept nothing for a gradient
   auto const leads_from_wanted = [&](const Value& v) { return leads.count(v.id) != 0; };
   for (auto const& node : nodes_)
     if (node && std::any_of(node->inputs.begin(), node->inputs.end(), leads_from_wanted))

@@ -81,7 +81,8 @@ Tensor device_indices(const char* op, const std::vector<int64_t>& indices, const
   return Tensor::from(indices, {static_cast<int64_t>(indices.size())}, of.device());
 }
 
-int64_t row_length(const Tensor& x) { return x.dim(0) ? x.numel() / x.dim(0) : 0; }
+/// Elements of one row, also of none.
+int64_t row_length(const Tensor& x) { return x.shape().with(0, 1).numel(); }
 
 }  // namespace
 
@@ -181,7 +182,7 @@ void SumNode::backward(Gradients& g) {
   Tensor const& dy = g.output();
   Shape const& shape = inputs[0].shape;
   g.give(0, filled(shape, dy, [&]<class T>(T* dx) {
-           broadcast_rows<T>(dy.stream(), dx, dy.data<T>(), factor, rows, rows ? shape.numel() / rows : 0);
+           broadcast_rows<T>(dy.stream(), dx, dy.data<T>(), factor, rows, rows > 0 ? shape.numel() / rows : 0);
          }));
 }
 

@@ -1,0 +1,99 @@
+// Cross-entropy where it is delicate: golden values, certain networks, directions, labels out of range.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "engine/ops/ops.h"
+#include "tests/operator_rows.h"
+
+using namespace mith;
+
+namespace {
+
+Values on_host(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }
+
+/// Gradient of the summed loss with respect to the logits of one image.
+Values gradient(const Values& logits, int32_t label, bool direction_only, DType type, double cotangent = 1) {
+  Tensor const z = Tensor::from(logits, {1, int64_t(logits.size())}).cast(type);
+  Tape tape;
+  tape.watch(z);
+  Tensor const loss = cross_entropy(z, Tensor::from(std::vector{label}, {1}), {.direction_only = direction_only});
+  return on_host(tape.gradient(loss, Tensor::full({1}, cotangent, type), z));
+}
+
+double loss(const Values& logits, int32_t label, DType type) {
+  Tensor const z = Tensor::from(logits, {1, int64_t(logits.size())}).cast(type);
+  return on_host(cross_entropy(z, Tensor::from(std::vector{label}, {1})))[0];
+}
+
+double relative(double a, double expected) { return std::abs(a / expected - 1); }
+
+}  // namespace
+
+TEST_CASE("cross-entropy has the golden values") {
+  // attacks.md section 11, given to eight decimals.
+  Values const z{2, 1, .5, -1, 0}, golden{.57443794, 1.57443794, 2.07443794, 3.57443794, 2.57443794};
+  for (int32_t y = 0; y < 5; ++y) {
+    CHECK(std::abs(loss(z, y, DType::f64) - golden[size_t(y)]) <= 5.1e-9);
+    CHECK(relative(loss(z, y, DType::f32), golden[size_t(y)]) <= 3e-7);  // a handful of f32 roundings
+  }
+}
+
+TEST_CASE("a certain network keeps a loss and a gradient in f32") {
+  // p_y rounds to 1 in f32, yet the loss is e^-40 + e^-50 and so is 1 - p_y.
+  Values const z{40, 0, -10};
+  double const doubt = std::exp(-40.0) + std::exp(-50.0);
+  CHECK(relative(loss(z, 0, DType::f32), doubt) <= 1e-5);  // expf of -40 carries 40 roundings of its argument
+  Values const g = gradient(z, 0, false, DType::f32);
+  CHECK(relative(g[0], -doubt) <= 1e-5);
+  CHECK(relative(g[1], std::exp(-40.0)) <= 1e-5);
+  CHECK(relative(g[2], std::exp(-50.0)) <= 1e-5);
+
+  // Certain and wrong: the loss is the lead of the rivals, far from overflow.
+  CHECK(relative(loss({-500, 500, 0}, 0, DType::f32), 1000) <= 1e-6);
+  Values const wrong = gradient({-500, 500, 0}, 0, false, DType::f32);
+  CHECK(wrong == Values{-1, 1, 0});
+}
+
+TEST_CASE("a direction is the gradient divided by 1 - p_y, and cannot underflow") {
+  for (Values const& z : {Values{2, 1, .5, -1, 0}, Values{-3, 4, 1}, Values{0, 0}}) {
+    for (int32_t y = 0; y < int32_t(z.size()); ++y) {
+      Values const g = gradient(z, y, false, DType::f64), d = gradient(z, y, true, DType::f64);
+      double others = 0, all = 0;
+      for (size_t j = 0; j < z.size(); ++j) {
+        all += std::exp(z[j]);
+        if (int32_t(j) != y) others += std::exp(z[j]);
+      }
+      for (size_t j = 0; j < z.size(); ++j) {
+        CHECK(std::abs(g[j] - d[j] * others / all) <= 1e-15);  // a few roundings of numbers below 1
+      }
+      CHECK(d[size_t(y)] == -1);
+    }
+  }
+  // The true gradient is e^-300, which f32 cannot hold.
+  Values const z{300, 0, -1};
+  CHECK(gradient(z, 0, false, DType::f32) == Values{0, 0, 0});
+  Values const d = gradient(z, 0, true, DType::f32), q{-1, 1 / (1 + std::exp(-1.0)), 1 / (1 + std::exp(1.0))};
+  for (size_t j = 0; j < 3; ++j) CHECK(std::abs(d[j] - q[j]) <= 1e-6);
+  // A targeted attack hands in a negative cotangent.
+  Values const negated = gradient(z, 0, true, DType::f32, -1);
+  for (size_t j = 0; j < 3; ++j) CHECK(negated[j] == -d[j]);
+}
+
+TEST_CASE("NaN logits and labels out of range give NaN, to their own image only") {
+  float const nan = std::nanf("");
+  Tensor const z = Tensor::from(std::vector<float>{1, 2, 3, nan, 2, 3, 1, nan, 3, 1, 2, 3, 1, 2, 3}, {5, 3});
+  Tensor const labels = Tensor::from(std::vector<int32_t>{0, 0, 0, 3, -1}, {5});
+  for (bool direction : {false, true}) {
+    Tape tape;
+    tape.watch(z);
+    Tensor const value = cross_entropy(z, labels, {.direction_only = direction});
+    Values const l = on_host(value), g = on_host(tape.gradient(value, Tensor::full({5}, 1), z));
+    for (size_t i = 0; i < 5; ++i) {
+      CHECK(std::isnan(l[i]) == (i != 0));
+      bool any = false;
+      for (size_t j = 0; j < 3; ++j) any = any || std::isnan(g[3 * i + j]);
+      CHECK(any == (i != 0));
+    }
+  }
+}

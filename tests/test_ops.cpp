@@ -1,0 +1,398 @@
+// Every operator row (operator_rows.h): against its definition, against central differences, f32 against f64, NaN, and
+// gradients only where asked. Then what rows cannot say.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "engine/ops/support.h"
+#include "tests/operator_rows.h"
+
+using namespace mith;
+
+namespace {
+
+std::vector<OperatorRow> all_rows() {
+  std::vector<OperatorRow> rows = arithmetic_rows();
+  for (auto const& more : {convolution_rows(), pooling_rows(), normalization_rows(), loss_rows()})
+    rows.insert(rows.end(), more.begin(), more.end());
+  return rows;
+}
+
+std::vector<Values> values_of(const OperatorRow& row) {
+  std::vector<Values> values;
+  for (Operand const& o : row.operands) values.push_back(o.values);
+  return values;
+}
+
+std::vector<Tensor> tensors(const OperatorRow& row, const std::vector<Values>& values, DType type) {
+  std::vector<Tensor> in;
+  for (size_t i = 0; i < values.size(); ++i) in.push_back(Tensor::from(values[i], row.operands[i].shape).cast(type));
+  return in;
+}
+
+Values on_host(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }
+
+double largest(const Values& v) {
+  double m = 0;
+  for (double e : v) m = std::max(m, std::abs(e));
+  return m;
+}
+
+/// Largest distance in units of 1 + the largest expected value; NaN, or another length, is infinitely far.
+double distance(const Values& a, const Values& expected) {
+  if (a.size() != expected.size()) return std::numeric_limits<double>::infinity();
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    double const d = std::abs(a[i] - expected[i]);
+    if (!(d <= worst)) worst = std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
+  }
+  return worst / (1 + largest(expected));
+}
+
+/// sum(output * cotangent) with f64 operands of these values.
+double objective(const OperatorRow& row, const std::vector<Values>& values, const Values& cotangent) {
+  Values const y = on_host(row.apply(tensors(row, values, DType::f64)));
+  double sum = 0;
+  for (size_t i = 0; i < y.size(); ++i) sum += y[i] * cotangent[i];
+  return sum;
+}
+
+/// Gradients of the operands, watching all of them.
+std::vector<Values> gradients(const OperatorRow& row, DType type, const Values& cotangent) {
+  std::vector<Tensor> const in = tensors(row, values_of(row), type);
+  Tape tape;
+  for (Tensor const& t : in) tape.watch(t);
+  Tensor const y = row.apply(in);
+  std::vector<Values> result;
+  for (Tensor const& g : tape.gradients(y, Tensor::from(cotangent, y.shape()).cast(type), in))
+    result.push_back(on_host(g));
+  return result;
+}
+
+Values cotangent_for(const OperatorRow& row) { return draw(int64_t(row.reference(values_of(row)).size()), 99); }
+
+}  // namespace
+
+TEST_CASE("operators agree with their definitions") {
+  for (OperatorRow const& row : all_rows()) {
+    CAPTURE(row.name);
+    Values const expected = row.reference(values_of(row));
+    Values const f64 = on_host(row.apply(tensors(row, values_of(row), DType::f64)));
+    Values const f32 = on_host(row.apply(tensors(row, values_of(row), DType::f32)));
+    CHECK(distance(f64, expected) <= 1e-13);  // a few hundred roundings of double
+    CHECK(distance(f32, f64) <= row.f32_tolerance);
+  }
+}
+
+TEST_CASE("gradients agree with central differences") {
+  for (OperatorRow const& row : all_rows()) {
+    CAPTURE(row.name);
+    Values const cotangent = cotangent_for(row);
+    std::vector<Values> const f64 = gradients(row, DType::f64, cotangent), f32 = gradients(row, DType::f32, cotangent);
+    for (size_t o = 0; o < row.operands.size(); ++o) {
+      CAPTURE(o);
+      std::vector<Values> moved = values_of(row);
+      Values differences;
+      for (size_t i = 0; i < moved[o].size(); ++i) {
+        double const value = moved[o][i], h = 1e-4;
+        moved[o][i] = value + h;
+        double const above = objective(row, moved, cotangent);
+        moved[o][i] = value - h;
+        double const below = objective(row, moved, cotangent);
+        moved[o][i] = value;
+        differences.push_back((above - below) / (2 * h));
+      }
+      // The rule's own error is h^2/6 times a third derivative of order 10 here, and 1e-16/h of rounding.
+      CHECK(distance(f64[o], differences) <= 1e-6);
+      // As many roundings as forward, on values about twice as large.
+      CHECK(distance(f32[o], f64[o]) <= 2 * row.f32_tolerance);
+    }
+  }
+}
+
+TEST_CASE("only the gradients that are asked for are given") {
+  for (OperatorRow const& row : all_rows()) {
+    CAPTURE(row.name);
+    Values const cotangent = cotangent_for(row);
+    std::vector<Values> const all = gradients(row, DType::f64, cotangent);
+    for (size_t o = 0; o < row.operands.size(); ++o) {
+      CAPTURE(o);
+      std::vector<Tensor> const in = tensors(row, values_of(row), DType::f64);
+      Tape tape;
+      tape.watch(in[o]);
+      Tensor const y = row.apply(in);
+      std::vector<Tensor> const g = tape.gradients(y, Tensor::from(cotangent, y.shape()), in);
+      for (size_t i = 0; i < in.size(); ++i) CHECK(g[i].defined() == (i == o));
+      CHECK(on_host(g[o]) == all[o]);  // the same kernels ran
+    }
+  }
+}
+
+TEST_CASE("NaN comes out where it must") {
+  for (OperatorRow const& row : all_rows()) {
+    CAPTURE(row.name);
+    for (size_t o = 0; o < row.operands.size(); ++o)
+      for (size_t position : {size_t(0), row.operands[o].values.size() / 2, row.operands[o].values.size() - 1}) {
+        CAPTURE(o);
+        CAPTURE(position);
+        std::vector<Values> spoilt = values_of(row);
+        spoilt[o][position] = std::nan("");
+        Values const expected = row.reference(spoilt);
+        for (DType type : {DType::f32, DType::f64}) {
+          Values const y = on_host(row.apply(tensors(row, spoilt, type)));
+          REQUIRE(y.size() == expected.size());
+          int64_t missing = 0, spread = 0;
+          for (size_t i = 0; i < y.size(); ++i) {
+            missing += std::isnan(expected[i]) && !std::isnan(y[i]);
+            spread += std::isnan(y[i]) && !std::isnan(expected[i]);
+          }
+          CHECK(missing == 0);
+          // A NaN weight times the zeros of the padding is nobody's mistake.
+          if (o == 0) CHECK(spread == 0);
+        }
+      }
+  }
+}
+
+TEST_CASE("a pass that watches only the input keeps nothing for weight gradients") {
+  Tensor const x = Tensor::full({2, 4, 4, 3}, 1), w = Tensor::full({5, 3, 3, 3}, 1), b = Tensor::full({5}, 1);
+  Tensor const lw = Tensor::full({2, 20}, 1), lb = Tensor::full({2}, 1), one = Tensor::full({5}, 1);
+  BatchNormState state{Tensor::zeros({5}), Tensor::full({5}, 1)};
+  Tape tape;
+  tape.watch(x);
+  Tensor const y = batch_norm_eval(conv2d(x, w, b), one, b, state);
+  linear(flatten(y), lw, lb);
+  auto const& nodes = tape.nodes();
+  REQUIRE(nodes.size() == 4);
+  auto const& conv = dynamic_cast<const Conv2dNode&>(*nodes[0]);
+  CHECK_FALSE(conv.input.defined());
+  CHECK_FALSE(conv.output.defined());
+  CHECK(conv.name() == "conv2d");
+  CHECK(conv.flops() == 2 * 2 * 2 * 2 * 5 * 27);
+  CHECK(conv.attributes()[0] == Attribute{"kernel", "3x3"});
+  CHECK_FALSE(dynamic_cast<const BatchNormNode&>(*nodes[1]).input.defined());
+  auto const& dense = dynamic_cast<const LinearNode&>(*nodes[3]);
+  CHECK_FALSE(dense.input.defined());
+  CHECK(dense.flops() == 2 * 2 * 20 * 2);
+
+  Tape weights;
+  weights.watch(w);
+  conv2d(x, w, b, {}, Activation::relu);
+  auto const& kept = dynamic_cast<const Conv2dNode&>(*weights.nodes()[0]);
+  CHECK(kept.input.defined());
+  CHECK(kept.output.defined());
+}
+
+TEST_CASE("batch norm keeps running statistics as PyTorch does, also far from zero") {
+  // A mean of 1000 with deviation 1: squares of f32 would lose the variance.
+  int64_t const n = 500;
+  Values x = draw(2 * n, 7, -1, 1);
+  for (double& v : x) v += 1000;
+  Tensor const input = Tensor::from(x, {n, 2}).cast(DType::f32);
+  Values const held = on_host(input);
+  BatchNormState state{Tensor::full({2}, 5), Tensor::full({2}, 3), 0.1, 1e-5};
+  Tensor const one = Tensor::full({2}, 1), zero = Tensor::zeros({2});
+  batch_norm_train(input, one, zero, state, false);
+  CHECK(on_host(state.running_mean) == Values{5, 5});
+  Tensor const y = batch_norm_train(input, one, zero, state);
+  Values const result = on_host(y);
+  for (size_t c : {0, 1}) {
+    double mean = 0, variance = 0, error = 0;
+    for (size_t i = c; i < held.size(); i += 2) mean += held[i] / n;
+    for (size_t i = c; i < held.size(); i += 2) variance += std::pow(held[i] - mean, 2) / n;
+    for (size_t i = c; i < held.size(); i += 2)
+      error = std::max(error, std::abs(result[i] - (held[i] - mean) / std::sqrt(variance + 1e-5)));
+    CHECK(error <= 2e-4);  // the f32 mean of 1000 is off by up to 3e-5, divided by a deviation of 0.58
+    CHECK(std::abs(on_host(state.running_mean)[c] - (0.9 * 5 + 0.1 * mean)) <= 1e-5);  // f32 near 100
+    CHECK(std::abs(on_host(state.running_var)[c] - (0.9 * 3 + 0.1 * variance * n / (n - 1))) <= 1e-6);
+  }
+  CHECK_THROWS_AS(batch_norm_train(input.rows(0, 1), one, zero, state), Error);
+}
+
+TEST_CASE("dropout draws by image, not by place in the batch") {
+  DrawKey const key{.seed = 9, .purpose = Purpose::dropout};
+  Tensor const x = Tensor::full({4, 1000}, 1);
+  Tensor const ids = Tensor::from(std::vector<int64_t>{8, 3, 11, 5}, {4});
+  Values const together = on_host(dropout(x, 0.3, ids, key));
+  Values const alone = on_host(dropout(x.rows(0, 1), 0.3, Tensor::from(std::vector<int64_t>{11}, {1}), key));
+  CHECK(Values(together.begin() + 2000, together.begin() + 3000) == alone);
+  double dropped = 0;
+  for (double v : together) {
+    CHECK((v == 0 || std::abs(v - 1 / 0.7) <= 1e-6));
+    dropped += v == 0;
+  }
+  CHECK(std::abs(dropped / 4000 - 0.3) <= 0.03);  // four standard errors of 0.0072
+  CHECK(on_host(dropout(x, 0.3, ids, key.with(Purpose::dropout, 1))) != together);
+}
+
+TEST_CASE("sums of many elements, alone and by channel") {
+  int64_t const rows = 40001, cols = 3;
+  Values const x = draw(rows * cols, 12, 0, 1);
+  Tensor const t = Tensor::from(x, {rows, cols}).cast(DType::f32);
+  Values const held = on_host(t);
+  double total = 0;
+  Values columns(cols, 0);
+  for (size_t i = 0; i < held.size(); ++i) {
+    total += held[i];
+    columns[i % 3] += held[i];
+  }
+  CHECK(std::abs(on_host(sum(t))[0] / total - 1) <= 1e-6);  // partial sums are rounded to f32 once
+  CHECK(std::abs(on_host(mean(t))[0] * double(held.size()) / total - 1) <= 1e-6);
+  CHECK(distance(on_host(column_sums(t)), columns) <= 1e-6);
+  CHECK(distance(on_host(column_sums(t.cast(DType::f64))), columns) <= 1e-13);
+}
+
+TEST_CASE("results do not depend on the number of threads") {
+  Tensor const x = Tensor::from(draw(20000 * 7, 13), {20000, 7}).cast(DType::f32);
+  auto const results = [&] {
+    BatchNormState state{Tensor::zeros({7}), Tensor::full({7}, 1)};
+    Tensor const one = Tensor::full({7}, 1);
+    return std::vector{on_host(sum(x)), on_host(column_sums(x)), on_host(batch_norm_train(x, one, one, state))};
+  };
+  int const before = threads();
+  set_threads(1);
+  auto const alone = results();
+  set_threads(3);
+  auto const together = results();
+  set_threads(before);
+  CHECK(alone == together);
+}
+
+TEST_CASE("argmax: ties give the lowest index, NaN wins") {
+  double const nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  Values const x{1, 3, 3, -1, nan, 9, nan, 2, -inf, -inf, -inf, -inf, -inf, 0, inf, inf};
+  for (DType type : {DType::f32, DType::f64})
+    CHECK(argmax(Tensor::from(x, {4, 4}).cast(type)).to_host<int32_t>() == std::vector<int32_t>{1, 0, 0, 2});
+  Tensor const wide = Tensor::from(apart(2 * 3000, 4), {2, 3000});
+  Values const v = on_host(wide);
+  auto const found = argmax(wide).to_host<int32_t>();
+  for (size_t r : {0, 1})
+    CHECK(found[r] == std::max_element(v.begin() + 3000 * r, v.begin() + 3000 * (r + 1)) - (v.begin() + 3000 * r));
+}
+
+TEST_CASE("rows are gathered and scattered for every element type") {
+  auto const check_type = [](auto zero) {
+    using T = decltype(zero);
+    std::vector<T> values;
+    for (int i = 0; i < 4 * 3; ++i) values.push_back(T(i + 1));
+    Tensor const x = Tensor::from(values, {4, 3});
+    CHECK(gather_rows(x, {2, 0, 2}).template to_host<T>() == std::vector<T>{7, 8, 9, 1, 2, 3, 7, 8, 9});
+    CHECK(gather_rows(x, {}).shape() == Shape{0, 3});
+    Tensor target = Tensor::zeros({4, 3}, dtype_of<T>);
+    scatter_rows(target, x.rows(0, 2), {3, 1});
+    CHECK(target.to_host<T>() == std::vector<T>{0, 0, 0, 4, 5, 6, 0, 0, 0, 1, 2, 3});
+    CHECK_THROWS_AS(gather_rows(x, {4}), Error);
+    CHECK_THROWS_AS(gather_rows(x, {-1}), Error);
+    CHECK_THROWS_AS(scatter_rows(target, x.rows(0, 2), {3}), Error);
+  };
+  check_type(float{});
+  check_type(double{});
+  check_type(int32_t{});
+  check_type(int64_t{});
+  check_type(uint8_t{});
+}
+
+TEST_CASE("unrecorded operators: add_in_place, count_nan, matmul, softmax") {
+  Tensor target = Tensor::from(Values{1, 2, 3}, {3});
+  add_in_place(target, Tensor::from(Values{1, 10, 100}, {3}), -0.5);
+  CHECK(on_host(target) == Values{0.5, -3, -47});
+  Values many = draw(40000, 5);
+  for (size_t i : {0, 17, 20000, 39999}) many[i] = std::nan("");
+  for (DType type : {DType::f32, DType::f64}) CHECK(count_nan(Tensor::from(many, {40000}).cast(type)) == 4);
+
+  Values const a = draw(6, 1), b = draw(12, 2);  // a [2,3], b [3,4]
+  Values expected(8, 0), a_transposed(6), b_transposed(12);
+  for (size_t i = 0; i < 2; ++i)
+    for (size_t k = 0; k < 3; ++k)
+      for (size_t j = 0; j < 4; ++j) {
+        expected[i * 4 + j] += a[i * 3 + k] * b[k * 4 + j];
+        a_transposed[k * 2 + i] = a[i * 3 + k];
+        b_transposed[j * 3 + k] = b[k * 4 + j];
+      }
+  for (bool ta : {false, true})
+    for (bool tb : {false, true}) {
+      Tensor const left = ta ? Tensor::from(a_transposed, {3, 2}) : Tensor::from(a, {2, 3});
+      Tensor const right = tb ? Tensor::from(b_transposed, {4, 3}) : Tensor::from(b, {3, 4});
+      CHECK(distance(on_host(matmul(left, right, ta, tb)), expected) <= 1e-14);
+    }
+
+  Values const p = on_host(softmax(Tensor::from(Values{2, 1, .5, -1, 0, 1000, 1000, -1000, 0, 0}, {2, 5})));
+  Values const golden{.56302123, .20712394, .12562702, .02803118, .07619664, .5, .5, 0, 0, 0};  // attacks.md 11
+  CHECK(distance(p, golden) <= 1e-8);
+}
+
+TEST_CASE("empty batches pass through") {
+  Tensor const x = Tensor::zeros({0, 6, 6, 2}), w = Tensor::full({3, 3, 3, 2}, 1), b = Tensor::full({3}, 1);
+  Tensor const lw = Tensor::full({4, 3 * 2 * 2}, 1), ids = Tensor::zeros({0}, DType::i64);
+  Tape tape;
+  for (Tensor const& t : {x, w, b, lw}) tape.watch(t);
+  BatchNormState state{Tensor::zeros({3}), Tensor::full({3}, 1)};
+  Tensor y = max_pool2d(conv2d(x, w, b, {}, Activation::relu));
+  y = linear(flatten(dropout(batch_norm_eval(y, b, b, state), 0.5, ids, {})), lw, Tensor());
+  Tensor const loss = cross_entropy(y, Tensor::zeros({0}, DType::i32));
+  CHECK(loss.shape() == Shape{0});
+  CHECK(argmax(y).shape() == Shape{0});
+  CHECK(on_host(sum(loss)) == Values{0});
+  auto const g = tape.gradients(loss, Tensor::zeros({0}), {x, w, b, lw});
+  CHECK(g[0].shape() == x.shape());
+  CHECK(largest(on_host(g[1])) == 0);
+  CHECK(largest(on_host(g[2])) == 0);
+  CHECK(largest(on_host(g[3])) == 0);
+}
+
+TEST_CASE("operands that do not fit are refused by name") {
+  Tensor const x = Tensor::zeros({2, 5, 5, 3}), w = Tensor::zeros({4, 3, 3, 3}), v = Tensor::zeros({3});
+  Tensor const m = Tensor::zeros({2, 6}), labels = Tensor::zeros({2}, DType::i32);
+  BatchNormState state{v, v};
+  struct Refused {
+    const char* name;
+    std::function<void()> call;
+  };
+  for (Refused const& r : std::vector<Refused>{
+           {"add", [&] { add(x, w); }},
+           {"multiply", [&] { multiply(x, x.cast(DType::f64)); }},
+           {"reshape", [&] { reshape(x, {7}); }},
+           {"mean", [&] { mean(Tensor::zeros({0})); }},
+           {"channel_affine", [&] { channel_affine(x, v, m); }},
+           {"argmax", [&] { argmax(x); }},
+           {"conv2d",
+            [&] {
+              conv2d(x, Tensor::zeros({4, 3, 3, 2}), Tensor());
+            }},
+           {"conv2d", [&] { conv2d(x, w, v); }},
+           {"conv2d", [&] { conv2d(x, w, Tensor(), {.groups = 2}); }},
+           {"conv2d", [&] { conv2d(x, w, Tensor(), {.stride_h = 0}); }},
+           {"conv2d",
+            [&] {
+              conv2d(x, Tensor::zeros({4, 7, 7, 3}), Tensor());
+            }},
+           {"linear",
+            [&] {
+              linear(m, Tensor::zeros({4, 5}), Tensor());
+            }},
+           {"linear", [&] { linear(x, m, Tensor()); }},
+           {"matmul", [&] { matmul(m, m); }},
+           {"batch_norm", [&] { batch_norm_eval(m, v, v, state); }},
+           {"max_pool2d", [&] { max_pool2d(m); }},
+           {"max_pool2d", [&] { max_pool2d(x, {.kernel_h = 6}); }},
+           {"max_pool2d",
+            [&] {
+              max_pool2d(Tensor::zeros({1, 17, 17, 1}), {.kernel_h = 17, .kernel_w = 17});
+            }},
+           {"avg_pool2d", [&] { avg_pool2d(x, {.pad_h = 2}); }},
+           {"dropout", [&] { dropout(x, 1, Tensor::zeros({2}, DType::i64), {}); }},
+           {"dropout", [&] { dropout(x, 0.5, Tensor::zeros({3}, DType::i64), {}); }},
+           {"cross_entropy", [&] { cross_entropy(m, Tensor::zeros({3}, DType::i32)); }},
+           {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 1}); }},
+           {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 0.1, .direction_only = true}); }},
+           {"cross_entropy", [&] { cross_entropy(m, labels, {.class_weights = v}); }}}) {
+    std::string message;
+    try {
+      r.call();
+    } catch (const Error& e) {
+      message = e.what();
+    }
+    CHECK_MESSAGE(message.starts_with(std::string(r.name) + ": "), r.name, " said '", message, "'");
+  }
+}
