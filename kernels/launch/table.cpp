@@ -74,6 +74,10 @@ std::vector<std::string> registered_kernels(Device device) {
   return names;
 }
 
+void throw_too_many(const char* kernel, int64_t elements) {
+  throw Error(cat(kernel, ": ", elements, " elements are too many for one launch"));
+}
+
 LaunchScope::LaunchScope(const Stream& stream, const Work& work) : stream_(stream), work_(work) {
   if (launch_options().trace) start_ns_ = now_ns();
 }

@@ -77,6 +77,9 @@ class LaunchScope {
   int64_t start_ns_ = 0;
 };
 
+/// Throws Error: `kernel` was given more elements than it can number. Out of line, so no kernel object carries a copy.
+[[noreturn]] void throw_too_many(const char* kernel, int64_t elements);
+
 /// Runs `body(context, index, count)` on `count` workers of the cpu device.
 void parallel_workers(int count, void (*body)(void* context, int index, int count), void* context);
 
