@@ -17,56 +17,17 @@ ValueNoise::ValueNoise(Draws& draws) {
   for (float& value : lattice_) value = draws.uniform();
 }
 
-float ValueNoise::at(Point p) const {
-  float const floor_x = std::floor(p.x), floor_y = std::floor(p.y);
-  auto const wrap = [](float whole) { return static_cast<size_t>(static_cast<int>(whole) & (kPeriod - 1)); };
-  size_t const x0 = wrap(floor_x), x1 = wrap(floor_x + 1), y0 = wrap(floor_y) * kPeriod,
-               y1 = wrap(floor_y + 1) * kPeriod;
-  float const tx = smoothstep(0, 1, p.x - floor_x), ty = smoothstep(0, 1, p.y - floor_y);
-  return mix(mix(lattice_[y0 + x0], lattice_[y0 + x1], tx), mix(lattice_[y1 + x0], lattice_[y1 + x1], tx), ty);
-}
-
 Blob::Blob(Point centre, float along, float across, float angle)
     : centre_(centre), along_(along), across_(across), cos_(std::cos(angle)), sin_(std::sin(angle)) {}
 
 Blob::Blob(Point centre, float along, float across, float angle, float roughness, Draws& draws)
     : Blob(centre, along, across, angle) {
   for (int k = 0; k < kHarmonics; ++k) {
-    float const amplitude = roughness * draws.uniform(0.4f, 1.3f) / std::sqrt(float(k + 1)), phase = draws.angle();
-    cosine_[k] = amplitude * std::cos(phase);
-    sine_[k] = amplitude * std::sin(phase);
-    slack_ += amplitude;
+    float const size = roughness * 1.2f / std::sqrt(float(k + 1));
+    cosine_[k] = draws.uniform(-size, size);
+    sine_[k] = draws.uniform(-size, size);
+    slack_ += std::hypot(cosine_[k], sine_[k]);
   }
-}
-
-Point Blob::unit(Point p) const {
-  Point const d = p - centre_;
-  return {(d.x * cos_ + d.y * sin_) / along_, (d.y * cos_ - d.x * sin_) / across_};
-}
-
-float Blob::outline(Point u) const {
-  if (slack_ == 0) return 1;
-  // cos(k angle) and sin(k angle) as powers of the unit complex number u.
-  float radius = 1, c = u.x, s = u.y;
-  for (int k = 0; k < kHarmonics; ++k) {
-    float const next = c * u.x - s * u.y;
-    s = s * u.x + c * u.y;
-    c = next;
-    radius += cosine_[k] * c + sine_[k] * s;
-  }
-  return std::max(radius, 0.2f);
-}
-
-float Blob::level(Point p) const {
-  Point const q = unit(p);
-  float const rho = length(q);
-  return rho < 1e-6f ? 0 : rho / outline(q * (1 / rho));
-}
-
-float Blob::scale(Point p) const {
-  Point const q = unit(p);
-  float const rho = length(q);
-  return rho < 1e-6f ? std::min(along_, across_) : rho / std::hypot(q.x / along_, q.y / across_);
 }
 
 Point Blob::at(float angle, float level) const {

@@ -82,13 +82,28 @@ class Blob {
 
   Point centre() const { return centre_; }
   float radius() const { return std::sqrt(along_ * across_); }  ///< of the circle of the same area
-  float reach() const { return std::max(along_, across_) * (1 + slack_); }
-  /// Relative radius: 0 at the centre, 1 on the outline, proportional between and beyond.
-  float level(Point p) const;
-  /// Distance to the outline, negative inside; first order in the distance.
-  float distance(Point p) const { return (level(p) - 1) * scale(p); }
-  /// View units a unit of level is worth at p (one over the level's gradient, for the plain ellipse).
-  float scale(Point p) const;
+  /// Half the width and height of a box about the centre that holds the outline.
+  Point half_box() const {
+    float const stretch = 1 + slack_;
+    return {std::hypot(along_ * cos_, across_ * sin_) * stretch, std::hypot(along_ * sin_, across_ * cos_) * stretch};
+  }
+  /// Whether that box, grown by a tenth of the view for soft edges and what surrounds the blob, meets the view.
+  bool visible() const {
+    Point const half = half_box() + Point{0.1f, 0.1f};
+    return std::abs(centre_.x - 0.5f) < half.x + 0.5f && std::abs(centre_.y - 0.5f) < half.y + 0.5f;
+  }
+  struct Depth {
+    float level;  ///< relative radius: 0 at the centre, 1 on the outline, proportional between and beyond
+    float scale;  ///< view units that one unit of level is worth here (exact for a plain ellipse)
+    float distance() const { return (level - 1) * scale; }  ///< to the outline, negative inside; first order
+  };
+  Depth depth(Point p) const;
+  /// Whether p lies inside or within `margin` of the outline (a negative margin: at least that far inside).
+  bool covers(Point p, float margin) const {
+    float const reach = std::max(along_, across_) * (1 + slack_) + std::max(margin, 0.0f);
+    Point const d = p - centre_;
+    return dot(d, d) < reach * reach && depth(p).distance() < margin;
+  }
   /// The point of this level in direction `angle` (an angle of the unit circle that the ellipse is stretched from).
   Point at(float angle, float level) const;
   /// Direction of the outline at `at(angle, 1)`, as an angle.
@@ -98,7 +113,6 @@ class Blob {
 
  private:
   static constexpr int kHarmonics = 4;  // of order 2, 3, 4, 5; order 1 would move the centre
-  Point unit(Point p) const;
   float outline(Point unit_direction) const;
   Point centre_;
   float along_, across_, cos_, sin_, slack_ = 0;
@@ -160,17 +174,47 @@ class Canvas {
   std::vector<float> values_;
 };
 
+inline float Blob::outline(Point u) const {
+  // cos(k angle) and sin(k angle) as powers of the unit complex number u.
+  float radius = 1, c = u.x, s = u.y;
+  for (int k = 0; k < kHarmonics; ++k) {
+    float const next = c * u.x - s * u.y;
+    s = s * u.x + c * u.y;
+    c = next;
+    radius += cosine_[k] * c + sine_[k] * s;
+  }
+  return std::max(radius, 0.2f);
+}
+
+inline Blob::Depth Blob::depth(Point p) const {
+  Point const d = p - centre_;
+  Point const q{(d.x * cos_ + d.y * sin_) / along_, (d.y * cos_ - d.x * sin_) / across_};
+  float const rho = length(q);
+  if (rho < 1e-6f) return {0, std::min(along_, across_)};
+  float const radius = slack_ == 0 ? 1.0f : outline(q * (1 / rho));
+  return {rho / radius, rho * radius / length({q.x / along_, q.y / across_})};
+}
+
+inline float ValueNoise::at(Point p) const {
+  float const floor_x = std::floor(p.x), floor_y = std::floor(p.y);
+  auto const wrap = [](float whole) { return static_cast<size_t>(static_cast<int>(whole) & (kPeriod - 1)); };
+  size_t const x0 = wrap(floor_x), x1 = wrap(floor_x + 1), y0 = wrap(floor_y) * kPeriod,
+               y1 = wrap(floor_y + 1) * kPeriod;
+  float const tx = smoothstep(0, 1, p.x - floor_x), ty = smoothstep(0, 1, p.y - floor_y);
+  return mix(mix(lattice_[y0 + x0], lattice_[y0 + x1], tx), mix(lattice_[y1 + x0], lattice_[y1 + x1], tx), ty);
+}
+
 template <class Paint>
 void Canvas::inside(const Blob& blob, float softness, Paint&& paint) {
-  float const edge = pixel_width() + softness, reach = blob.reach() + edge;
-  Point const c = blob.centre();
-  if (c.x + reach < 0 || c.y + reach < 0 || c.x - reach > 1 || c.y - reach > 1) return;
-  for (int64_t row = index(c.y - reach); row <= index(c.y + reach); ++row)
-    for (int64_t column = index(c.x - reach); column <= index(c.x + reach); ++column) {
+  float const edge = pixel_width() + softness;
+  Point const c = blob.centre(), reach = blob.half_box() + Point{edge, edge};
+  if (c.x + reach.x < 0 || c.y + reach.y < 0 || c.x - reach.x > 1 || c.y - reach.y > 1) return;
+  for (int64_t row = index(c.y - reach.y); row <= index(c.y + reach.y); ++row)
+    for (int64_t column = index(c.x - reach.x); column <= index(c.x + reach.x); ++column) {
       Point const p = centre(row, column);
-      float const level = blob.level(p);
-      float const coverage = std::clamp(0.5f - (level - 1) * blob.scale(p) / edge, 0.0f, 1.0f);
-      if (coverage > 0) paint(pixel(row, column), coverage, p, level);
+      Blob::Depth const depth = blob.depth(p);
+      float const coverage = std::clamp(0.5f - depth.distance() / edge, 0.0f, 1.0f);
+      if (coverage > 0) paint(pixel(row, column), coverage, p, depth.level);
     }
 }
 

@@ -44,7 +44,7 @@ constexpr NucleusType kBasal{0.0185f, 0.08f, 1.35f, 0.04f, 1.75f, 0.5f, 0.1f, 0}
     kLymphocyte{0.0150f, 0.10f, 1.05f, 0.03f, 2.0f, 0.5f, 0, 0},
     kFibroblast{0.0145f, 0.20f, 3.4f, 0.05f, 1.45f, 0.4f, 0, 0}, kSeptal{0.0150f, 0.15f, 1.9f, 0.06f, 1.7f, 0.5f, 0, 0},
     kCigar{0.0250f, 0.20f, 1.9f, 0.09f, 1.75f, 0.9f, 0.15f, 0.2f},
-    kAcinar{0.0290f, 0.28f, 1.2f, 0.11f, 1.65f, 0.9f, 0.35f, 0.7f},
+    kAcinar{0.0260f, 0.26f, 1.2f, 0.10f, 1.6f, 0.9f, 0.4f, 0.7f},
     kSquamousNucleus{0.0230f, 0.22f, 1.25f, 0.08f, 1.55f, 0.9f, 0.35f, 0.4f},
     kPyknotic{0.0120f, 0.25f, 2.4f, 0.1f, 1.9f, 0.2f, 0, 0},
     kMacrophage{0.0160f, 0.15f, 1.1f, 0.05f, 1.35f, 0.6f, 0.2f, 0};
@@ -86,7 +86,7 @@ void nucleus(Slide& s, Point centre, const NucleusType& type, float angle) {
   Point const grain = s.draws.point(0, 32);
   bool const has_nucleolus = s.draws.chance(type.nucleolus);
   Blob const nucleolus(centre + direction(s.draws.angle()) * (0.3f * radius), 0.25f * radius, 0.25f * radius, 0);
-  s.canvas.inside(outline, 0, [&](float* pixel, float coverage, Point p, float level) {
+  s.canvas.inside(outline, 0.003f, [&](float* pixel, float coverage, Point p, float level) {
     float const texture = type.chromatin * (s.noise.at((p - centre) * (2.4f / radius) + grain) - 0.5f);
     float const pale = type.pale_centre * (1 - smoothstep(0.55f, 0.9f, level));
     blend(pixel, {darkness * (1 + 0.6f * texture) * (1 - 0.55f * pale), 0.30f}, coverage);
@@ -138,8 +138,13 @@ void nuclei_along(Slide& s, const Blob& outline, float level, float gap, const N
   }
 }
 
+/// Leaves out what does not reach the view, which costs time and shows nothing.
+void keep_visible(std::vector<Blob>& blobs) {
+  std::erase_if(blobs, [](const Blob& b) { return !b.visible(); });
+}
+
 bool inside_any(const std::vector<Blob>& blobs, Point p, float margin) {
-  return std::any_of(blobs.begin(), blobs.end(), [&](const Blob& b) { return b.distance(p) < margin; });
+  return std::any_of(blobs.begin(), blobs.end(), [&](const Blob& b) { return b.covers(p, margin); });
 }
 
 void crypt(Slide& s, const Blob& outline) {
@@ -150,36 +155,41 @@ void crypt(Slide& s, const Blob& outline) {
   int const goblets = static_cast<int>(2 * kPi * outline.radius() * 0.55f / (0.055f * s.scale));
   float const start = s.draws.angle(), length = 0.23f * outline.radius();
   for (int i = 0; i < goblets; ++i) {
-    float const angle = start + 2 * kPi * (float(i) + s.draws.uniform(-0.2f, 0.2f)) / float(goblets);
-    Blob const goblet(outline.at(angle, 0.55f), length * s.draws.uniform(0.85f, 1.15f), 0.020f * s.scale,
-                      outline.tangent(angle) + kPi / 2);
+    float const angle = start + 2 * kPi * (float(i) + s.draws.uniform(-0.3f, 0.3f)) / float(goblets);
+    Blob const goblet(outline.at(angle, 0.55f), length * s.draws.uniform(0.7f, 1.15f),
+                      0.021f * s.scale * s.draws.uniform(0.75f, 1.1f), outline.tangent(angle) + kPi / 2);
     s.canvas.inside(goblet, 0.004f, [](float* pixel, float coverage, Point, float level) {
       blend(pixel, kMucin, coverage * (1 - 0.3f * level * level));
     });
   }
-  nuclei_along(s, outline, 0.87f, 0.040f, kBasal, 0, 0.12f);
-  lumen(s, outline.scaled(s.draws.uniform(0.16f, 0.24f)));
+  nuclei_along(s, outline, 0.87f, 0.040f, kBasal, 0, 0.22f);
+  float const opening = outline.radius() * s.draws.uniform(0.15f, 0.26f);
+  lumen(s, Blob(outline.centre(), opening * 1.2f, opening / 1.2f, s.draws.angle(), 0.12f, s.draws));
 }
 
 void draw_colon_benign(Slide& s) {
   stroma(s, 0.50f, s.draws.uniform(0.72f, 0.9f));
-  float const spacing = s.draws.uniform(0.37f, 0.43f) * s.scale, stretch = s.draws.uniform(1.0f, 1.2f),
+  float const spacing = s.draws.uniform(0.37f, 0.43f) * s.scale, stretch = s.draws.uniform(1.0f, 1.22f),
               angle = s.draws.angle();
   std::vector<Blob> crypts;
-  for (Point const p : Cells(spacing, 0.06f, s.draws).seeds())
-    crypts.emplace_back(p, 0.42f * spacing * stretch, 0.42f * spacing / stretch, angle, 0.03f, s.draws);
+  for (Point const p : Cells(spacing, 0.09f, s.draws).seeds()) {
+    float const radius = spacing * s.draws.uniform(0.36f, 0.43f);
+    crypts.emplace_back(p, radius * stretch, radius / stretch, angle, 0.04f, s.draws);
+  }
+  keep_visible(crypts);
   stroma_cells(s, 0.055f, 0.7f, [&](Point p) { return !inside_any(crypts, p, 0.012f); });
   for (const Blob& outline : crypts) crypt(s, outline);
 }
 
-/// Irregular islands that together hold most of the view.
+/// Irregular islands that together hold most of the view, wherever it lies.
 std::vector<Blob> islands(Slide& s) {
   std::vector<Blob> all;
-  all.emplace_back(s.draws.point(0.25f, 0.75f), s.draws.uniform(0.45f, 0.62f), s.draws.uniform(0.36f, 0.46f),
-                   s.draws.angle(), 0.08f, s.draws);
-  for (int i = s.draws.integer(1, 3); i > 0; --i)
-    all.emplace_back(s.draws.point(-0.05f, 1.05f), s.draws.uniform(0.2f, 0.4f), s.draws.uniform(0.16f, 0.28f),
-                     s.draws.angle(), 0.08f, s.draws);
+  float const spacing = s.draws.uniform(0.65f, 0.85f) * s.scale;
+  for (Point const p : Cells(spacing, 0.2f, s.draws).seeds()) {
+    float const radius = spacing * s.draws.uniform(0.40f, 0.54f), axis = std::sqrt(s.draws.uniform(1.0f, 1.6f));
+    all.emplace_back(p, radius * axis, radius / axis, s.draws.angle(), 0.10f, s.draws);
+  }
+  keep_visible(all);
   return all;
 }
 
@@ -203,17 +213,17 @@ std::vector<Blob> scattered(Slide& s, int tries, float smallest, float largest, 
 void draw_colon_adenocarcinoma(Slide& s) {
   stroma(s, 0.62f, s.draws.uniform(0.66f, 0.85f));
   std::vector<Blob> const sheets = islands(s);
-  std::vector<Blob> const lumens = scattered(s, 90, 0.032f, 0.095f, 1.8f, 0.08f, 0.085f, [&](const Blob& b) {
+  std::vector<Blob> const lumens = scattered(s, 120, 0.035f, 0.100f, 1.8f, 0.08f, 0.09f, [&](const Blob& b) {
     return inside_any(sheets, b.centre(), -b.radius() - 0.03f);
   });
   stroma_cells(s, 0.075f, 0.25f, [&](Point p) { return !inside_any(sheets, p, 0.015f); });
   for (const Blob& sheet : sheets) cytoplasm(s, sheet, kMalignantCytoplasm, 0.5f);
-  for (Point const p : Cells(0.050f * s.scale, 0.33f, s.draws).seeds()) {
+  for (Point const p : Cells(0.056f * s.scale, 0.33f, s.draws).seeds()) {
     float const angle = s.draws.angle();
-    if (inside_any(sheets, p, -0.012f) && !inside_any(lumens, p, 0.075f * s.scale)) nucleus(s, p, kCigar, angle);
+    if (inside_any(sheets, p, -0.012f) && !inside_any(lumens, p, 0.085f * s.scale)) nucleus(s, p, kCigar, angle);
   }
   for (const Blob& hole : lumens) {
-    nuclei_along(s, hole, 1 + 0.040f * s.scale / hole.radius(), 0.036f, kCigar, kPi / 2, 0.25f);
+    nuclei_along(s, hole, 1 + 0.052f * s.scale / hole.radius(), 0.038f, kCigar, kPi / 2, 0.22f);
     lumen(s, hole);
     if (!s.draws.chance(0.45f)) continue;
     cytoplasm(s, Blob(hole.centre(), 0.55f * hole.radius(), 0.45f * hole.radius(), s.draws.angle(), 0.2f, s.draws),
@@ -230,46 +240,79 @@ void draw_lung_adenocarcinoma(Slide& s) {
   stroma_cells(s, 0.085f, 0.3f, [&](Point p) { return !inside_any(glands, p, 0.02f); });
   for (const Blob& gland : glands) {
     cytoplasm(s, gland, kMalignantCytoplasm, 0.5f);
-    float const width = 0.068f * s.scale, opening = std::clamp(1 - width / gland.radius(), 0.15f, 0.75f);
+    float const width = 0.078f * s.scale, opening = std::clamp(1 - width / gland.radius(), 0.15f, 0.75f);
     lumen(s, gland.scaled(opening));
-    nuclei_along(s, gland, 0.55f + 0.45f * opening, 0.062f, kAcinar, kPi / 2, 0.3f);
+    nuclei_along(s, gland, 0.62f + 0.38f * opening, 0.056f, kAcinar, kPi / 2, 0.3f);
   }
 }
 
-void draw_lung_benign(Slide& s) {
-  Cells const spaces(s.draws.uniform(0.24f, 0.34f) * s.scale, 0.26f, s.draws, 0.15f);
-  float const thickness = s.draws.uniform(0.011f, 0.024f) * s.scale;
-  auto const bend = [&](Point p) {
+/// A ragged band across the view. Its place is drawn so that every pixel is equally often inside.
+struct Band {
+  explicit Band(Slide& s)
+      : across(direction(s.draws.angle())),
+        offset(s.draws.uniform(-0.95f, 0.95f)),
+        half(s.draws.uniform(0.03f, 0.19f)) {}
+  /// 1 inside, 0 outside.
+  float covers(const Slide& s, Point p) const {
+    float const bent = dot(p - Point{0.5f, 0.5f}, across) + 0.22f * (s.noise.rough(p * 4 + s.origin) - 0.5f);
+    return 1 - smoothstep(half - 0.006f, half + 0.006f, std::abs(bent - offset));
+  }
+  Point across;
+  float offset, half;  ///< distance from the view's centre, and half of the width
+};
+
+/// Air spaces and the septa between them.
+struct Septa {
+  explicit Septa(Slide& s)
+      : spaces(s.draws.uniform(0.24f, 0.34f) * s.scale, 0.26f, s.draws, 0.15f),
+        thickness(s.draws.uniform(0.013f, 0.028f) * s.scale) {}
+  Cells::Place at(const Slide& s, Point p) const {
     Point const q = p * 5 + s.origin;
-    return p + Point{s.noise.at(q) - 0.5f, s.noise.at(q + Point{7.7f, 3.1f}) - 0.5f} * 0.07f;
-  };
-  float const edge = 0.5f * s.canvas.pixel_width() + 0.002f;
-  s.canvas.each([&](float* pixel, Point p) {
-    float const local = thickness * (0.6f + 0.9f * s.noise.at(p * 9 + s.origin));
-    float const wall = std::clamp(0.5f - 0.5f * (spaces.at(bend(p)).edge - local) / edge, 0.0f, 1.0f);
-    blend(pixel, kOpen, 1);
-    blend(pixel, {0.22f, 0.55f + 0.5f * s.noise.rough(p * 25)}, wall);
-  });
+    return spaces.at(p + Point{s.noise.at(q) - 0.5f, s.noise.at(q + Point{7.7f, 3.1f}) - 0.5f} * 0.07f);
+  }
+  Cells spaces;
+  float thickness;  ///< half of a septum's, view units
+};
+
+void septal_cells(Slide& s, const Septa& septa, const Band& bundle) {
   for (Point const p : Cells(0.036f * s.scale, 0.4f, s.draws).seeds()) {
     bool const nucleated = s.draws.chance(0.6f), red = s.draws.chance(0.3f), free = s.draws.chance(0.012f);
-    Cells::Place const place = spaces.at(bend(p));
+    if (bundle.covers(s, p) > 0) continue;
+    Cells::Place const place = septa.at(s, p);
     float const along = std::atan2(place.normal.x, -place.normal.y);
-    if (place.edge < 0.8f * thickness && nucleated)
+    if (place.edge < 0.8f * septa.thickness && nucleated) {
       nucleus(s, p, kSeptal, along);
-    else if (place.edge < thickness && red)
+    } else if (place.edge < septa.thickness && red) {
       cytoplasm(s, Blob(p, 0.011f * s.scale, 0.011f * s.scale, 0), kRedCell, 0.2f);
-    else if (place.edge > 0.05f && free) {
+    } else if (place.edge > 0.05f && free) {
       cytoplasm(s, Blob(p, 0.032f * s.scale, 0.027f * s.scale, along, 0.06f, s.draws), {0.25f, 0.55f}, 0.8f);
       nucleus(s, p, kMacrophage, along);
     }
   }
 }
 
+void draw_lung_benign(Slide& s) {
+  stroma(s, 0.62f, s.draws.uniform(0.70f, 0.88f));
+  Band const bundle(s);
+  stroma_cells(s, 0.075f, 0.3f, [&](Point p) { return bundle.covers(s, p) > 0; });
+  Septa const septa(s);
+  float const edge = 0.5f * s.canvas.pixel_width() + 0.002f;
+  s.canvas.each([&](float* pixel, Point p) {
+    float const aerated = 1 - bundle.covers(s, p);
+    if (aerated == 0) return;
+    float const local = septa.thickness * (0.6f + 0.9f * s.noise.at(p * 9 + s.origin));
+    float const wall = std::clamp(0.5f - 0.5f * (septa.at(s, p).edge - local) / edge, 0.0f, 1.0f);
+    blend(pixel, kOpen, aerated);
+    blend(pixel, {0.22f, 0.45f + 0.5f * s.noise.rough(p * 25)}, aerated * wall);
+  });
+  septal_cells(s, septa, bundle);
+}
+
 /// A whorl of flattened, keratinised cells.
 void pearl(Slide& s, const Blob& outline) {
   float const turns = s.draws.uniform(4.0f, 5.5f);
   s.canvas.inside(outline, 0.02f, [&](float* pixel, float coverage, Point p, float level) {
-    float const lamella = std::sin(2 * kPi * (turns * level + 0.9f * s.noise.at(p * 9 + s.origin)));
+    float const lamella = std::sin(2 * kPi * (turns * level + 1.4f * s.noise.rough(p * 11 + s.origin)));
     blend(pixel, {kKeratin.haematoxylin, kKeratin.eosin * (1 + 0.32f * lamella)}, coverage);
   });
   for (int i = s.draws.integer(3, 7); i > 0; --i) {
@@ -298,14 +341,10 @@ void draw_lung_squamous(Slide& s) {
   for (const Blob& outline : pearls) pearl(s, outline);
 }
 
-/// White glass beyond a torn edge or through a crack, so that the share of white says little about the class.
+/// White glass where the section is torn, so that the share of white says little about the class.
 void tear(Slide& s) {
-  float const rim = s.draws.uniform(-0.2f, 0.75f);
-  Point const across = direction(s.draws.angle());
-  s.canvas.each([&](float* pixel, Point p) {
-    float const bent = dot(p - Point{0.5f, 0.5f}, across) + 0.22f * (s.noise.rough(p * 4 + s.origin) - 0.5f);
-    blend(pixel, kOpen, smoothstep(rim - 0.006f, rim + 0.006f, bent));
-  });
+  Band const crack(s);
+  s.canvas.each([&](float* pixel, Point p) { blend(pixel, kOpen, crack.covers(s, p)); });
 }
 
 /// Scales the stains so that their means come near a draw that does not depend on the class, as a camera that exposes
@@ -314,10 +353,10 @@ void expose(Slide& s) {
   double sum[2] = {0, 0};
   s.canvas.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
   float const pixels = float(s.canvas.size() * s.canvas.size());
-  float const target[2] = {0.50f * s.draws.spread(0.25f), 0.52f * s.draws.spread(0.25f)};
+  float const target[2] = {0.46f * s.draws.spread(0.30f), 0.50f * s.draws.spread(0.30f)};
   float gain[2];
   for (int k = 0; k < 2; ++k)
-    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.7f), 0.6f, 1.7f);
+    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.8f), 0.6f, 1.5f);
   s.canvas.each([&](float* pixel, Point) { pixel[0] *= gain[0], pixel[1] *= gain[1]; });
 }
 
@@ -326,7 +365,7 @@ void photograph(Slide& s, uint8_t* out, const DrawKey& noise_key, int64_t id) {
   Rgb const haematoxylin = mix(Rgb{0.70f, 0.68f, 0.24f}, Rgb{0.55f, 0.74f, 0.36f}, s.draws.uniform());
   Rgb const eosin = mix(Rgb{0.07f, 0.86f, 0.34f}, Rgb{0.15f, 0.80f, 0.52f}, s.draws.uniform());
   Rgb const lamp = mix(Rgb{0.96f, 0.94f, 0.97f}, Rgb{0.98f, 0.97f, 0.95f}, s.draws.uniform());
-  float const brightness = s.draws.uniform(0.90f, 1.02f);
+  float const brightness = s.draws.uniform(0.86f, 1.02f);
   Point const tilt = direction(s.draws.angle()) * s.draws.uniform(0, 0.06f);
   uint64_t element = 0;
   s.canvas.each([&](float* pixel, Point p) {
