@@ -53,7 +53,9 @@ MITH_ANYWHERE uint32_t random_bits(const DrawKey& key, uint64_t image, uint64_t 
   Philox4 const counter{{uint32_t(element >> 2), uint32_t(image), key.step ^ (uint32_t(image >> 32) * 0x9E3779B9u),
                          (uint32_t(key.restart) << 24) ^ (uint32_t(key.purpose) << 16) ^ uint32_t(key.stream)}};
   Philox4 const r = philox4x32(counter, uint32_t(key.seed), uint32_t(key.seed >> 32));
-  return r.v[element & 3];
+  // Selected, not indexed: an index would keep loops from vectorising and send r to memory on a GPU.
+  uint32_t const low = element & 1 ? r.v[1] : r.v[0], high = element & 1 ? r.v[3] : r.v[2];
+  return element & 2 ? high : low;
 }
 
 /// Uniform in [0, 1) with 24 random bits; exact in float.

@@ -155,6 +155,22 @@ __global__ void max_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy
   }
 }
 
+/// The same where windows tile the image: an output pixel writes its whole window.
+template <class T>
+__global__ void max_pool2d_backward_tiled(T* __restrict__ dx, const T* __restrict__ dy,
+                                          const uint8_t* __restrict__ index, Pool2d p, int64_t pixels) {
+  for (auto pixel : grid_rows(pixels)) {
+    Pixel const o = locate(pixel, p.by_ow, p.by_oh);
+    for (int32_t tap = 0, a = 0; a < p.kernel_h; ++a) {
+      for (int32_t b = 0; b < p.kernel_w; ++b, ++tap) {
+        T* const gradient = dx + input_offset(p, o.image, o.row * p.kernel_h + a, o.column * p.kernel_w + b);
+        int64_t const from = pixel * p.c;
+        for (auto c : row_cols(p.c)) gradient[c] = index[from + c] == tap ? dy[from + c] : T(0);
+      }
+    }
+  }
+}
+
 /// Elements an average is divided by (PyTorch's rule): the window, padding included but not what ceil_mode adds beyond
 /// it, or the part inside the image.
 MITH_DEVICE int32_t divisor(const Pool2d& p, int32_t row, int32_t column, bool count_padding) {
@@ -218,12 +234,24 @@ void launch_max_pool2d_forward(const Stream& stream, T* y, uint8_t* index, const
     launch_rows_cols(stream, work, s.c, max_pool2d_forward_any<T>, y, index, x, p, pixels);
 }
 
+/// True if every input belongs to exactly one window.
+inline bool tiles(const Pool2dShape& s) {
+  return s.kernel_h == s.stride_h && s.kernel_w == s.stride_w && s.pad_h == 0 && s.pad_w == 0 &&
+         s.oh * s.kernel_h == s.h && s.ow * s.kernel_w == s.w;
+}
+
 template <class T>
 void launch_max_pool2d_backward(const Stream& stream, T* dx, const T* dy, const uint8_t* index, Pool2dShape s) {
-  int64_t const pixels = s.n * s.h * s.w;
+  int64_t const pixels = s.n * s.h * s.w, outputs = s.n * s.oh * s.ow;
   if (pixels == 0) return;
-  launch_rows_cols(stream, {"max_pool2d_backward", pixels, bytes_of<T>(1, s.inputs() + s.outputs()) + s.outputs()}, s.c,
-                   max_pool2d_backward<T>, dx, dy, index, Pool2d(s, "max_pool2d_backward"), pixels);
+  Pool2d const p(s, "max_pool2d_backward");
+  int64_t const bytes = bytes_of<T>(1, s.inputs() + s.outputs()) + s.outputs();
+  if (tiles(s))
+    launch_rows_cols(stream, {"max_pool2d_backward_tiled", outputs, bytes}, s.c, max_pool2d_backward_tiled<T>, dx, dy,
+                     index, p, outputs);
+  else
+    launch_rows_cols(stream, {"max_pool2d_backward", pixels, bytes}, s.c, max_pool2d_backward<T>, dx, dy, index, p,
+                     pixels);
 }
 
 template <class T>
