@@ -36,10 +36,12 @@ std::vector<std::string> names(const std::vector<const Provider*>& providers) {
 
 }  // namespace
 
+const char* version() { return MITH_VERSION; }
+
 Json build_information() {
   Json providers{{"conv2d", names(conv2d_providers())}, {"matmul", names(matmul_providers())}};
   if (auto const forced = forced_providers(); !forced.empty()) providers["forced"] = forced;
-  return {{"mithridate", MITH_VERSION},
+  return {{"mithridate", version()},
           {"git", MITH_GIT_HASH},
           {"build", MITH_BUILD_TYPE},
           {"compiler", compiler()},

@@ -15,6 +15,9 @@ namespace mith {
 
 using Json = nlohmann::ordered_json;
 
+/// The project's version, "0.1.0".
+const char* version();
+
 /// Version, git hash of the build, build type, compiler, instruction set level, device, providers: the part of
 /// config.json every run shares.
 Json build_information();
