@@ -4,13 +4,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
+#include "data/hash.h"
 #include "data/parallel.h"
 #include "engine/train/progress.h"
 
@@ -18,7 +18,7 @@ namespace mith {
 namespace fs = std::filesystem;
 namespace {
 
-/// The file: this header, one flag an image, one XXH3 an image, the pixels from `pixels_offset` on.
+/// The file: this header, one flag an image, one hash an image, the pixels from `pixels_offset` on.
 struct Header {
   std::array<char, 8> magic{'M', 'I', 'T', 'H', 'S', 'E', 'T', '1'};
   uint64_t key = 0;
@@ -69,12 +69,12 @@ struct Aside {
 
 void hash_pixels(const uint8_t* pixels, int64_t images, int64_t image_bytes, uint64_t* hashes) {
   for_each_image(
-      images, [&](int64_t i) { hashes[i] = XXH3_64bits(pixels + i * image_bytes, static_cast<size_t>(image_bytes)); });
+      images, [&](int64_t i) { hashes[i] = hash_bytes(pixels + i * image_bytes, static_cast<size_t>(image_bytes)); });
 }
 
 uint64_t checksum_of(const uint8_t* file, const Header& header) {
   size_t const bytes = static_cast<size_t>(hashes_offset(header.images) + 8 * header.images - flags_offset());
-  return XXH3_64bits_withSeed(file + flags_offset(), bytes, header.key);
+  return hash_bytes(file + flags_offset(), bytes, header.key);
 }
 
 bool plausible(const Header& h, uint64_t key, int64_t images, int64_t file_bytes) {

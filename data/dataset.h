@@ -45,7 +45,7 @@ struct DataOptions {
   std::string split = "80/10/10";  ///< percent of training, validation and test images
   uint64_t seed = 0;               ///< of the split
   bool strict = false;             ///< a broken image stops the run instead of being named and skipped
-  std::filesystem::path cache;     ///< folder of the decoded cache; empty: $MITH_CACHE, else the user's cache folder
+  std::filesystem::path cache{};   ///< folder of the decoded cache; empty: $MITH_CACHE, else the user's cache folder
 };
 
 /// DATA of the command line: folder | file.npz | file.csv | synthetic:NAME[:n=..,size=..]. A trailing :train, :val or

@@ -1,10 +1,9 @@
 // From a listing to decoded images: sizes, decoding in parallel, the cache, and what is said of broken files.
-#include <xxhash.h>
-
 #include <algorithm>
 #include <mutex>
 
 #include "data/cache.h"
+#include "data/hash.h"
 #include "data/parallel.h"
 #include "data/source.h"
 #include "engine/train/progress.h"
@@ -18,22 +17,13 @@ using Reasons = std::vector<std::string>;
 
 /// Names, sizes, times and what is done to the images: whatever changes the pixels changes the key.
 uint64_t cache_key(const Listing& listing, const DataOptions& options) {
-  XXH3_state_t* const state = XXH3_createState();
-  XXH3_64bits_reset(state);
-  auto const add = [&](const void* bytes, size_t count) { XXH3_64bits_update(state, bytes, count); };
+  std::string facts = cat(options.size, ' ', options.channels, '\n');
   for (auto const& image : listing.images) {
     std::error_code ignored;  // a file that vanishes is reported when it is decoded
-    int64_t const facts[] = {static_cast<int64_t>(image.name.size()),
-                             static_cast<int64_t>(fs::file_size(image.path, ignored)),
-                             fs::last_write_time(image.path, ignored).time_since_epoch().count()};
-    add(facts, sizeof facts);
-    add(image.name.data(), image.name.size());
+    facts += cat(image.name, '\0', fs::file_size(image.path, ignored), ' ',
+                 fs::last_write_time(image.path, ignored).time_since_epoch().count(), '\n');
   }
-  int64_t const choices[] = {options.size, options.channels};
-  add(choices, sizeof choices);
-  uint64_t const key = XXH3_64bits_digest(state);
-  XXH3_freeState(state);
-  return key;
+  return hash_bytes(facts.data(), facts.size());
 }
 
 /// The size that all images will have. Reads every header unless the options say everything.

@@ -1,10 +1,9 @@
 // load_data: picks the reader, checks what it returns and divides it into parts.
-#include <xxhash.h>
-
 #include <algorithm>
 #include <new>
 #include <unordered_set>
 
+#include "data/hash.h"
 #include "data/parallel.h"
 #include "data/source.h"
 #include "engine/train/progress.h"
@@ -58,11 +57,11 @@ std::vector<int64_t> positions_in(const std::vector<Part>& parts, Part wanted) {
   return found;
 }
 
-/// XXH3 of each image's bytes.
+/// A hash of each image's bytes.
 std::vector<uint64_t> hash_images(const ImageSet& set) {
   std::vector<uint64_t> hashes(static_cast<size_t>(set.size()));
   for_each_image(set.size(), [&](int64_t i) {
-    hashes[static_cast<size_t>(i)] = XXH3_64bits(set.image(i), static_cast<size_t>(set.image_bytes()));
+    hashes[static_cast<size_t>(i)] = hash_bytes(set.image(i), static_cast<size_t>(set.image_bytes()));
   });
   return hashes;
 }

@@ -1,6 +1,7 @@
 // MedMNIST's .npz: train_images.npy, train_labels.npy and the same for val and test. Images are u8 (n,h,w) or
 // (n,h,w,3), labels integers (n,) or (n,1).
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <regex>
 
@@ -45,7 +46,7 @@ class NpyArray {
   uint64_t read_header() {
     uint8_t start[12];
     reader_.read(start, 10);
-    require(std::equal(start, start + 6, "\x93NUMPY"), what_, " is no npy array");
+    require(std::memcmp(start, "\x93NUMPY", 6) == 0, what_, " is no npy array");
     int const version = start[6];
     require(version >= 1 && version <= 3, what_, " has npy version ", version, ", known are 1 to 3");
     uint64_t bytes = start[8] | start[9] << 8, before = 10;

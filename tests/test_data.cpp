@@ -1,0 +1,610 @@
+// Sources, splits, the cache and batches. Malformed files of every kind are in test_data_errors.cpp.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <numeric>
+#include <set>
+
+#include "data/dataset.h"
+#include "data/source.h"
+#include "engine/files/files.h"
+#include "tests/data_fixtures.h"
+
+using namespace mith;
+using namespace mith::fixtures;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Images of one part, byte after byte, starting with image `first` of the made ones.
+std::string made_images(int64_t first, int64_t n, int64_t height, int64_t width, int64_t channels) {
+  std::string bytes;
+  for (int64_t i = first; i < first + n; ++i) {
+    auto const image = made_image(i, height, width, channels);
+    bytes.append(image.begin(), image.end());
+  }
+  return bytes;
+}
+
+bool holds_made_image(const ImageSet& set, int64_t position, int64_t made) {
+  auto const expected = made_image(made, set.height, set.width, set.channels);
+  return std::equal(expected.begin(), expected.end(), set.image(position));
+}
+
+std::map<int32_t, int64_t> class_counts(const ImageSet& set) {
+  std::map<int32_t, int64_t> counts;
+  for (int32_t label : set.labels) ++counts[label];
+  return counts;
+}
+
+template <class T>
+bool disjoint(const std::vector<T>& a, const std::vector<T>& b) {
+  std::set<T> const seen(a.begin(), a.end());
+  return std::none_of(b.begin(), b.end(), [&](const T& v) { return seen.contains(v); });
+}
+
+/// 40 and 20 grey 8x8 PNGs in two class folders.
+void write_class_folders(const fs::path& root) {
+  for (int64_t i = 0; i < 40; ++i) write_png(root / "benign" / cat("a", 100 + i, ".png"), i, 8, 8, 1);
+  for (int64_t i = 0; i < 20; ++i) write_png(root / "malignant" / cat("b", 100 + i, ".png"), 100 + i, 8, 8, 1);
+}
+
+/// A set in memory: n made images, labels 0 and 1 in turn, ids far from positions.
+ImageSet made_set(int64_t n, int64_t height, int64_t width, int64_t channels) {
+  ImageSet set;
+  set.height = height, set.width = width, set.channels = channels;
+  set.class_names = {"a", "b"};
+  auto const bytes = std::make_shared<std::string>(made_images(0, n, height, width, channels));
+  set.pixels = {bytes, reinterpret_cast<const uint8_t*>(bytes->data())};
+  for (int64_t i = 0; i < n; ++i) {
+    set.labels.push_back(static_cast<int32_t>(i % 2));
+    set.ids.push_back(1000 + 7 * i);
+    set.groups.emplace_back();
+    set.names.push_back(cat("image ", i));
+  }
+  return set;
+}
+
+/// Images of a batch, one vector each.
+std::vector<std::vector<float>> images_of(const Batch& batch) {
+  std::vector<float> const all = batch.x.to_host<float>();
+  size_t const each = all.size() / static_cast<size_t>(batch.size());
+  std::vector<std::vector<float>> images;
+  for (size_t i = 0; i < all.size(); i += each) {
+    images.emplace_back(all.begin() + static_cast<ptrdiff_t>(i), all.begin() + static_cast<ptrdiff_t>(i + each));
+  }
+  return images;
+}
+
+/// The real data beside the project, or an empty path where the test has to be skipped.
+fs::path shared_data() {
+  fs::path const folder = fs::path(MITH_SOURCE_DIR) / ".." / "shared" / "data";
+  if (fs::exists(folder / "pneumoniamnist.npz")) return folder;
+  const char* const required = std::getenv("MITH_REQUIRE_DATA");
+  if (required && std::string(required) == "1") FAIL("the real data is required but absent: " << folder);
+  MESSAGE("skipped: no real data in ../shared/data");
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("npz: the three parts, stored and deflated, every integer label type") {
+  TemporaryFolder const folder;
+  struct Case {
+    std::string descr;
+    int bytes;
+    bool big_endian, deflated, zip64;
+    std::string shape;
+    int version;
+  };
+  for (Case const& c : {Case{"|u1", 1, false, true, false, "(6, 1)", 1}, Case{"<i8", 8, false, false, false, "(6,)", 1},
+                        Case{">i4", 4, true, true, true, "(6,)", 2}, Case{"<u2", 2, false, false, true, "(6, 1)", 3}}) {
+    CAPTURE(c.descr);
+    std::vector<ZipContent> entries;
+    int64_t first = 0;
+    for (const char* part : {"train", "val", "test"}) {
+      std::string labels;
+      for (int i = 0; i < 6; ++i) {
+        std::string item(static_cast<size_t>(c.bytes), '\0');
+        item[c.big_endian ? item.size() - 1 : 0] = static_cast<char>(i % 3);
+        labels += item;
+      }
+      entries.push_back({cat(part, "_images.npy"), npy_bytes("|u1", "(6, 5, 4)", made_images(first, 6, 5, 4, 1)),
+                         c.deflated, c.zip64});
+      entries.push_back(
+          {cat(part, "_labels.npy"), npy_bytes(c.descr, c.shape, labels, "False", c.version), c.deflated, c.zip64});
+      first += 6;
+    }
+    write_file(folder / "set.npz", zip_bytes(entries));
+    DataParts const parts = load_data((folder / "set.npz").string(), {});
+    CHECK(parts.train.size() == 6);
+    CHECK(parts.validation.size() == 6);
+    CHECK(parts.test.ids == std::vector<int64_t>{12, 13, 14, 15, 16, 17});
+    CHECK(parts.test.height == 5);
+    CHECK(parts.test.width == 4);
+    CHECK(parts.test.channels == 1);
+    CHECK(parts.test.labels == std::vector<int32_t>{0, 1, 2, 0, 1, 2});
+    CHECK(parts.test.class_names == std::vector<std::string>{"0", "1", "2"});
+    for (int64_t i = 0; i < 6; ++i) CHECK(holds_made_image(parts.test, i, 12 + i));
+  }
+}
+
+TEST_CASE("npz: colour, missing validation part, resize, channels and class names") {
+  TemporaryFolder const folder;
+  std::string labels;
+  for (int i = 0; i < 40; ++i) labels += static_cast<char>(i % 2);
+  write_file(folder / "pneumoniamnist_12.npz",
+             zip_bytes({{"train_images.npy", npy_bytes("|u1", "(40, 12, 12, 3)", made_images(0, 40, 12, 12, 3))},
+                        {"train_labels.npy", npy_bytes("|u1", "(40,)", labels)},
+                        {"test_images.npy", npy_bytes("|u1", "(4, 12, 12, 3)", made_images(40, 4, 12, 12, 3))},
+                        {"test_labels.npy", npy_bytes("|u1", "(4,)", labels.substr(0, 4))}}));
+  std::string const file = (folder / "pneumoniamnist_12.npz").string();
+  DataParts const parts = load_data(file, {});
+  CHECK(parts.train.channels == 3);
+  CHECK(parts.train.class_names == std::vector<std::string>{"normal", "pneumonia"});
+  // 10 of 80 + 10 percent of what is not the test part.
+  CHECK(parts.validation.size() == 4);
+  CHECK(parts.train.size() == 36);
+  CHECK(parts.test.ids == std::vector<int64_t>{40, 41, 42, 43});
+  CHECK(disjoint(parts.train.ids, parts.validation.ids));
+
+  DataParts const grey = load_data(file, {.size = 8, .channels = 1});
+  CHECK(grey.test.height == 8);
+  CHECK(grey.test.channels == 1);
+  DataParts const luminance = load_data(file, {.channels = 1});
+  auto const colour = made_image(40, 12, 12, 3);
+  for (size_t p = 0; p < 144; ++p) {
+    double const exact = 0.299 * colour[3 * p] + 0.587 * colour[3 * p + 1] + 0.114 * colour[3 * p + 2];
+    CHECK(std::abs(luminance.test.image(0)[p] - exact) <= 0.5 + 1e-9);  // rounded to the nearest byte
+  }
+}
+
+TEST_CASE("folders: class folders with a cache, hit, corrupted, foreign and absent") {
+  TemporaryFolder const folder;
+  write_class_folders(folder / "set");
+  DataOptions const options{.cache = folder / "cache"};
+  std::string const data = (folder / "set").string();
+  auto const cached = [&] {
+    std::vector<fs::path> files;
+    for (auto const& entry : fs::directory_iterator(folder / "cache")) files.push_back(entry.path());
+    return files;
+  };
+  auto const check_all = [&](const DataParts& parts) {
+    CHECK(parts.train.class_names == std::vector<std::string>{"benign", "malignant"});
+    CHECK(class_counts(parts.train) == std::map<int32_t, int64_t>{{0, 32}, {1, 16}});
+    CHECK(class_counts(parts.validation) == std::map<int32_t, int64_t>{{0, 4}, {1, 2}});
+    CHECK(class_counts(parts.test) == std::map<int32_t, int64_t>{{0, 4}, {1, 2}});
+    for (const ImageSet* part : {&parts.train, &parts.validation, &parts.test}) {
+      for (int64_t i = 0; i < part->size(); ++i) {
+        int64_t const id = part->ids[static_cast<size_t>(i)];
+        CHECK(holds_made_image(*part, i, id < 40 ? id : 60 + id));
+        CHECK(part->names[static_cast<size_t>(i)] ==
+              (id < 40 ? cat("benign/a", 100 + id, ".png") : cat("malignant/b", 60 + id, ".png")));
+      }
+    }
+  };
+  check_all(load_data(data, options));
+  REQUIRE(cached().size() == 1);
+  fs::path const file = cached()[0];
+  std::string const intact = read_file(file);
+  auto const written = fs::last_write_time(file);
+  check_all(load_data(data, options));
+  CHECK(fs::last_write_time(file) == written);  // a hit writes nothing
+
+  for (size_t at :
+       {size_t{0}, size_t{8}, size_t{16}, size_t{24}, size_t{48}, size_t{60}, size_t{130}, intact.size() - 1}) {
+    std::string damaged = intact;
+    damaged[at] ^= 0x55;
+    write_file(file, damaged);
+    check_all(load_data(data, options));
+    CHECK(read_file(file) == intact);  // rebuilt
+  }
+  for (size_t length : {size_t{0}, size_t{10}, size_t{4096}, intact.size() - 64}) {
+    write_file(file, intact.substr(0, length));
+    check_all(load_data(data, options));
+    CHECK(read_file(file) == intact);
+  }
+  load_data(data, {.size = 16, .cache = folder / "cache"});
+  CHECK(cached().size() == 2);  // other options, another file
+
+  write_png(folder / "set/benign/a100.png", 0, 8, 8, 1);
+  fs::last_write_time(folder / "set/benign/a100.png", written + std::chrono::hours(1));
+  load_data(data, options);
+  CHECK(cached().size() == 3);  // a changed file, another key
+
+  // A cache that cannot be written costs time, not the run.
+  write_file(folder / "file", "");
+  check_all(load_data(data, {.cache = folder / "file/cache"}));
+}
+
+TEST_CASE("folders: given parts, patients, deeper folders, mixed formats and grey beside colour") {
+  TemporaryFolder const folder;
+  fs::path const root = folder / "set";
+  for (int64_t person = 0; person < 30; ++person) {
+    for (int64_t shot = 0; shot < 3; ++shot) {
+      std::string const name = cat("person", person, "_virus_", shot, ".jpeg");
+      write_jpeg(root / "Train/PNEUMONIA" / name, person * 3 + shot, 16, 16, 1);
+    }
+    write_png(root / "Train/NORMAL/deeper" / cat("IM-0", 100 + person, "-0001.png"), 500 + person, 16, 16, 3);
+  }
+  write_bmp(root / "test/NORMAL/one.BMP", 900, 16, 16);
+  write_png(root / "test/PNEUMONIA/person0_virus_0.png", 901, 16, 16, 4);
+  write_file(root / "test/PNEUMONIA/notes.txt", "not an image");
+  write_file(root / "Train/.hidden/x.png", "not a class");
+  DataParts const parts = load_data(root.string(), {.cache = folder / "cache"});
+  CHECK(parts.train.class_names == std::vector<std::string>{"NORMAL", "PNEUMONIA"});
+  CHECK(parts.train.channels == 3);
+  CHECK(parts.test.size() == 2);
+  CHECK(holds_made_image(parts.test, 0, 900));
+  CHECK(parts.train.size() + parts.validation.size() == 120);
+  CHECK(disjoint(parts.train.groups, parts.validation.groups));
+  // A ninth of each class, within one patient of three images.
+  CHECK(std::abs(class_counts(parts.validation)[0] - 30 / 9.0) <= 1);
+  CHECK(std::abs(class_counts(parts.validation)[1] - 90 / 9.0) <= 3);
+}
+
+TEST_CASE("patients from file names") {
+  CHECK(group_of_name("person1_virus_6.jpeg") == "person1");
+  CHECK(group_of_name("person100_bacteria_475.jpeg") == "person100");
+  CHECK(group_of_name("IM-0115-0001.jpeg") == "IM-0115");
+  CHECK(group_of_name("IM-0429-0001-0002.jpeg") == "IM-0429");
+  CHECK(group_of_name("NORMAL2-IM-0501-0001.jpeg") == "NORMAL2-IM-0501");
+  CHECK(group_of_name("00000013_004.png") == "00000013");
+  CHECK(group_of_name("SOB_B_A-14-22549AB-40-001.png") == "SOB_B_A-14-22549AB");
+  CHECK(group_of_name("lungaca1.jpeg").empty());
+  CHECK(group_of_name("26 (62).jpg").empty());
+}
+
+TEST_CASE("csv: header, quotes, groups, splits and class order") {
+  TemporaryFolder const folder;
+  for (int64_t i = 0; i < 12; ++i) write_png(folder / cat("images/x, ", i, ".png"), i, 8, 8, 1);
+  std::string list = "\xef\xbb\xbfpath,split,label,group\r\n";
+  for (int64_t i = 0; i < 12; ++i) {
+    const char* const part = i < 6 ? "train" : i < 9 ? "val" : "test";
+    list += cat("\"images/x, ", i, ".png\",", part, ",",
+                i % 3 == 0   ? "10"
+                : i % 3 == 1 ? "9"
+                             : "0",
+                ",p", i / 2, "\r\n");
+  }
+  write_file(folder / "list.csv", list);
+  DataParts const parts = load_data((folder / "list.csv").string(), {.cache = folder / "cache"});
+  CHECK(parts.train.class_names == std::vector<std::string>{"0", "9", "10"});
+  CHECK(parts.train.labels == std::vector<int32_t>{2, 1, 0, 2, 1, 0});
+  CHECK(parts.test.ids == std::vector<int64_t>{9, 10, 11});
+  CHECK(parts.test.groups == std::vector<std::string>{"p4", "p5", "p5"});
+  CHECK(holds_made_image(parts.test, 2, 11));
+
+  std::string plain;
+  for (int64_t i = 0; i < 12; ++i) plain += cat("\"images/x, ", i, ".png\",", i % 2 ? "ill" : "\"he\"\"althy\"", "\n");
+  write_file(folder / "plain.csv", plain);
+  DataParts const split = load_data((folder / "plain.csv").string(), {.cache = folder / "cache"});
+  CHECK(split.train.class_names == std::vector<std::string>{"he\"althy", "ill"});
+  CHECK(class_counts(split.test) == std::map<int32_t, int64_t>{{0, 1}, {1, 1}});
+}
+
+TEST_CASE("synthetic: size, count and channels; the images do not depend on the count") {
+  if (PhantomRegistry::names().empty()) FAIL("no phantom is registered");
+  std::string const name = PhantomRegistry::names()[0];
+  DataParts const few = load_data("synthetic:" + name + ":n=50,size=24", {});
+  int64_t const classes = static_cast<int64_t>(few.train.class_names.size());
+  CHECK(few.train.size() + few.validation.size() + few.test.size() == 50);
+  CHECK(few.train.height == 24);
+  for (int64_t c = 0; c < classes; ++c) CHECK(class_counts(few.train)[static_cast<int32_t>(c)] >= 50 / classes / 2);
+  DataParts const more = load_data("synthetic:" + name + ":n=60,size=24", {.seed = 9});
+  std::map<int64_t, const uint8_t*> by_id;
+  for (const ImageSet* part : {&more.train, &more.validation, &more.test}) {
+    for (int64_t i = 0; i < part->size(); ++i) by_id[part->ids[static_cast<size_t>(i)]] = part->image(i);
+  }
+  for (int64_t i = 0; i < few.test.size(); ++i) {
+    const uint8_t* const pixels = few.test.image(i);
+    CHECK(std::equal(pixels, pixels + few.test.image_bytes(), by_id[few.test.ids[static_cast<size_t>(i)]]));
+  }
+  DataParts const grey = load_data("synthetic:" + name + ":n=20,size=24", {.size = 16, .channels = 1});
+  CHECK(grey.train.width == 16);
+  CHECK(grey.train.channels == 1);
+  CHECK_THROWS_AS(load_data("synthetic:" + name + ":n=1", {}), UsageError);
+  CHECK_THROWS_AS(load_data("synthetic:" + name + ":size=99999", {}), UsageError);
+  CHECK_THROWS_AS(load_data("synthetic:nothing_like_this", {}), UsageError);
+}
+
+TEST_CASE("stratified_split: shares, groups, seeds and small classes") {
+  std::vector<int32_t> labels;
+  std::vector<std::string> groups;
+  for (int i = 0; i < 1000; ++i) {
+    labels.push_back(i % 10 < 7 ? 0 : 1);
+    groups.push_back(i % 3 == 0 ? cat("g", i / 30) : "");
+  }
+  SplitIndices const split = stratified_split(labels, groups, {0.8, 0.1, 0.1}, 3);
+  std::vector<int64_t> all = split.train;
+  all.insert(all.end(), split.validation.begin(), split.validation.end());
+  all.insert(all.end(), split.test.begin(), split.test.end());
+  std::sort(all.begin(), all.end());
+  std::vector<int64_t> everything(1000);
+  std::iota(everything.begin(), everything.end(), 0);
+  CHECK(all == everything);
+  auto const groups_of = [&](const std::vector<int64_t>& part) {
+    std::vector<std::string> found;
+    for (int64_t i : part) {
+      if (!groups[static_cast<size_t>(i)].empty()) found.push_back(groups[static_cast<size_t>(i)]);
+    }
+    return found;
+  };
+  CHECK(disjoint(groups_of(split.train), groups_of(split.test)));
+  CHECK(disjoint(groups_of(split.train), groups_of(split.validation)));
+  CHECK(disjoint(groups_of(split.validation), groups_of(split.test)));
+  auto const ones = [&](const std::vector<int64_t>& part) {
+    return std::count_if(part.begin(), part.end(), [&](int64_t i) { return labels[static_cast<size_t>(i)] == 1; });
+  };
+  // Single images fill what the groups leave, so each class meets its share to within one image.
+  CHECK(std::abs(ones(split.test) - 30) <= 1);
+  CHECK(std::abs(static_cast<int64_t>(split.test.size()) - 100) <= 2);
+  CHECK(stratified_split(labels, groups, {0.8, 0.1, 0.1}, 3).test == split.test);
+  CHECK(stratified_split(labels, groups, {0.8, 0.1, 0.1}, 4).test != split.test);
+
+  SplitIndices const small = stratified_split({0, 0, 0, 0, 1, 1, 1}, std::vector<std::string>(7), {0.8, 0.1, 0.1}, 0);
+  CHECK(small.train.size() == 3);
+  CHECK(small.validation.size() == 2);  // one of each class
+  SplitIndices const none = stratified_split({0, 0, 1, 1}, std::vector<std::string>(4), {1, 0, 0}, 0);
+  CHECK(none.train.size() == 4);
+}
+
+TEST_CASE("exact duplicates stay in one part, also across patients") {
+  CHECK(groups_with_duplicates({"a", "b", "", "", "b"}, {1, 2, 1, 3, 4}) ==
+        std::vector<std::string>{"0", "1", "0", "", "1"});
+  CHECK(groups_with_duplicates({"a", "a", "b", "b"}, {1, 2, 2, 3}) == std::vector<std::string>{"0", "0", "0", "0"});
+  TemporaryFolder const folder;
+  for (int64_t i = 0; i < 60; ++i) {
+    // Each image three times under unrelated names, as PNG and BMP.
+    write_bmp(folder / cat("set/", i % 2 ? "odd" : "even", "/x", i, ".bmp"), i, 8, 8);
+    write_png(folder / cat("set/", i % 2 ? "odd" : "even", "/y", 200 - i, ".png"), i, 8, 8, 3);
+    write_png(folder / cat("set/", i % 2 ? "odd" : "even", "/z", (7 * i) % 60, ".png"), i, 8, 8, 3);
+  }
+  DataParts const parts = load_data((folder / "set").string(), {.cache = folder / "cache"});
+  auto const contents = [](const ImageSet& set) {
+    std::vector<std::string> all;
+    for (int64_t i = 0; i < set.size(); ++i) all.emplace_back(set.image(i), set.image(i) + set.image_bytes());
+    return all;
+  };
+  CHECK(parts.test.size() > 0);
+  CHECK(disjoint(contents(parts.train), contents(parts.test)));
+  CHECK(disjoint(contents(parts.train), contents(parts.validation)));
+  CHECK(disjoint(contents(parts.validation), contents(parts.test)));
+}
+
+TEST_CASE("names of parts, part_of and write_split") {
+  CHECK(split_data_name("x.npz:test") == std::pair<std::string, std::string>{"x.npz", "test"});
+  CHECK(split_data_name("x.npz") == std::pair<std::string, std::string>{"x.npz", ""});
+  CHECK(split_data_name("synthetic:mri:n=5:validation") ==
+        std::pair<std::string, std::string>{"synthetic:mri:n=5", "val"});
+  CHECK(split_data_name("synthetic:mri").second.empty());
+  TemporaryFolder const folder;
+  write_class_folders(folder / "set");
+  DataParts parts = load_data((folder / "set").string(), {.split = "70/30/0", .cache = folder / "cache"});
+  CHECK(&part_of(parts, "train") == &parts.train);
+  CHECK(part_of(parts, "val").size() == 18);
+  CHECK_THROWS_AS(part_of(parts, "test"), UsageError);
+  CHECK_THROWS_AS(part_of(parts, "tset"), UsageError);
+  parts.validation.names[0] = "not \xff UTF-8";
+  write_split(parts, folder / "split.json");
+  auto const json = nlohmann::json::parse(read_text(folder / "split.json"));
+  CHECK(json["parts"]["train"]["ids"].get<std::vector<int64_t>>() == parts.train.ids);
+  CHECK(json["parts"]["train"]["names"].get<std::vector<std::string>>() == parts.train.names);
+  CHECK(json["parts"]["val"]["ids"].size() == 18);
+  CHECK(json["parts"]["test"]["ids"].empty());
+}
+
+TEST_CASE("batch: gather by position, ids and labels travel, pixels are byte / 255 exactly") {
+  ImageSet const all = made_set(9, 5, 7, 3);
+  ImageSet const set = subset(all, {8, 2, 5, 0});
+  for (const ImageSet* s : {&all, &set}) {
+    ImageSource const source(*s, {.flip = true, .rotate = 10});
+    Batch const batch = source.batch({3, 0, 3}, false, {.seed = 1});
+    CHECK(batch.x.shape() == Shape{3, 5, 7, 3});
+    CHECK(batch.ids.to_host<int64_t>() == std::vector<int64_t>{s->ids[3], s->ids[0], s->ids[3]});
+    CHECK(batch.y.to_host<int32_t>() == std::vector<int32_t>{s->labels[3], s->labels[0], s->labels[3]});
+    auto const images = images_of(batch);
+    for (size_t p = 0; p < images[1].size(); ++p) CHECK(images[1][p] == static_cast<float>(s->image(0)[p]) / 255.0f);
+    CHECK(images[0] == images[2]);
+  }
+  ImageSource const source(set);
+  CHECK_THROWS_AS(source.batch({4}, false, {}), Error);
+  CHECK_THROWS_AS(source.batch({-1}, false, {}), Error);
+  CHECK(source.batch({}, false, {}).size() == 0);
+  CHECK(source.image_shape() == Shape{5, 7, 3});
+  CHECK(source.classes() == 2);
+}
+
+TEST_CASE("augmentation: against a double reference, for odd shapes and channels") {
+  for (auto const& [h, w, c] : {std::array<int64_t, 3>{6, 6, 1}, {5, 9, 3}, {1, 4, 2}}) {
+    ImageSet const set = made_set(8, h, w, c);
+    Augmentation const augmentation{.flip = true, .rotate = 40};
+    DrawKey const key{.seed = 5, .step = 2};
+    std::vector<int64_t> positions(8);
+    std::iota(positions.begin(), positions.end(), 0);
+    auto const images = images_of(ImageSource(set, augmentation).batch(positions, true, key));
+    DrawKey const drawn = key.with(Purpose::augment);
+    int64_t flips = 0;
+    for (int64_t i = 0; i < 8; ++i) {
+      uint64_t const id = static_cast<uint64_t>(set.ids[static_cast<size_t>(i)]);
+      bool const flip = uniform(drawn, id, 0) < 0.5f;
+      double const angle = (2.0 * uniform(drawn, id, 1) - 1) * 40 * std::numbers::pi / 180;
+      flips += flip;
+      auto const pixel = [&](int64_t y, int64_t x, int64_t k) {
+        bool const inside = x >= 0 && x < w && y >= 0 && y < h;
+        return inside ? set.image(i)[(y * w + (flip ? w - 1 - x : x)) * c + k] / 255.0 : 0.0;
+      };
+      for (int64_t y = 0; y < h; ++y) {
+        for (int64_t x = 0; x < w; ++x) {
+          double const dx = static_cast<double>(x) - (static_cast<double>(w) - 1) / 2;
+          double const dy = static_cast<double>(y) - (static_cast<double>(h) - 1) / 2;
+          double const sx = (static_cast<double>(w) - 1) / 2 + std::cos(angle) * dx - std::sin(angle) * dy;
+          double const sy = (static_cast<double>(h) - 1) / 2 + std::sin(angle) * dx + std::cos(angle) * dy;
+          int64_t const x0 = static_cast<int64_t>(std::floor(sx)), y0 = static_cast<int64_t>(std::floor(sy));
+          double const u = sx - std::floor(sx), v = sy - std::floor(sy);
+          for (int64_t k = 0; k < c; ++k) {
+            double const expected = (1 - v) * ((1 - u) * pixel(y0, x0, k) + u * pixel(y0, x0 + 1, k)) +
+                                    v * ((1 - u) * pixel(y0 + 1, x0, k) + u * pixel(y0 + 1, x0 + 1, k));
+            double const got = images[static_cast<size_t>(i)][static_cast<size_t>((y * w + x) * c + k)];
+            // Coordinates below 16 in f32 carry 1e-6, and a pixel's slope is at most 1.
+            CHECK(std::abs(got - expected) <= 1e-5);
+          }
+        }
+      }
+    }
+    CHECK(flips > 0);
+    CHECK(flips < 8);
+  }
+}
+
+TEST_CASE("augmentation: no angle is the identity, two flips are, draws follow the id alone") {
+  ImageSet const set = made_set(40, 6, 5, 3);
+  DrawKey const key{.seed = 11};
+  std::vector<int64_t> positions(40);
+  std::iota(positions.begin(), positions.end(), 0);
+  auto const plain = images_of(ImageSource(set).batch(positions, true, key));
+  // The rotating path at no angle to speak of: 1e-9 degrees bring in 1e-10 of a neighbour.
+  auto const unturned = images_of(ImageSource(set, {.rotate = 1e-9}).batch(positions, true, key));
+  for (size_t i = 0; i < 40; ++i) {
+    for (size_t p = 0; p < plain[i].size(); ++p) CHECK(std::abs(unturned[i][p] - plain[i][p]) <= 1e-9f);
+  }
+  CHECK(images_of(ImageSource(set, {.flip = true, .rotate = 30}).batch(positions, false, key)) == plain);
+
+  auto const flipped = images_of(ImageSource(set, {.flip = true}).batch(positions, true, key));
+  int64_t changed = 0;
+  for (size_t i = 0; i < 40; ++i) {
+    if (flipped[i] == plain[i]) continue;
+    ++changed;
+    for (size_t y = 0; y < 6; ++y) {
+      for (size_t x = 0; x < 5; ++x) {
+        for (size_t k = 0; k < 3; ++k) CHECK(flipped[i][(y * 5 + x) * 3 + k] == plain[i][(y * 5 + 4 - x) * 3 + k]);
+      }
+    }
+  }
+  CHECK(changed > 8);  // 40 fair coins: below 9 or above 31 has probability 3e-4, and the seed is fixed
+  CHECK(changed < 32);
+
+  Augmentation const both{.flip = true, .rotate = 15};
+  ImageSource const source(set, both);
+  auto const together = images_of(source.batch(positions, true, key));
+  auto const backwards = images_of(source.batch({7, 3, 3, 0}, true, key));
+  CHECK(backwards[0] == together[7]);
+  CHECK(backwards[1] == together[3]);
+  CHECK(backwards[2] == together[3]);
+  CHECK(images_of(source.batch({5}, true, key))[0] == together[5]);
+  DrawKey const next_epoch{.seed = 11, .step = 1};
+  CHECK(images_of(source.batch(positions, true, next_epoch)) != together);
+  // The set of an id's own image decides, not its place in a part.
+  ImageSet const part = subset(set, {9, 7});
+  CHECK(images_of(ImageSource(part, both).batch({1}, true, key))[0] == together[7]);
+}
+
+TEST_CASE("augmentation: the text") {
+  Augmentation const both = Augmentation::parse("flip,rotate:10");
+  CHECK(both.flip);
+  CHECK(both.rotate == 10);
+  CHECK_FALSE(Augmentation::parse("").any());
+  CHECK(Augmentation::parse("rotate:2.5").rotate == 2.5);
+  for (const char* bad : {"flop", "rotate", "rotate:x", "rotate:-1", "rotate:181", "flip;rotate:1", "rotate:nan"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(Augmentation::parse(bad), UsageError);
+  }
+}
+
+TEST_CASE("channel statistics against a double sum; constant channels stay safe to divide by") {
+  ImageSet const set = subset(made_set(13, 5, 4, 3), {1, 5, 12, 0});
+  ChannelStatistics const statistics = channel_statistics(set);
+  for (int64_t c = 0; c < 3; ++c) {
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < 4; ++i) {
+      for (int64_t p = 0; p < 20; ++p) {
+        double const v = set.image(i)[3 * p + c] / 255.0;
+        sum += v;
+        square += v * v;
+      }
+    }
+    size_t const at = static_cast<size_t>(c);
+    // Results are floats near 0.5: 6e-8 of rounding.
+    CHECK(std::abs(statistics.mean[at] - sum / 80) <= 1e-7);
+    CHECK(std::abs(statistics.deviation[at] - std::sqrt(square / 80 - sum * sum / 6400)) <= 1e-7);
+  }
+  ImageSet constant = made_set(1, 2, 2, 1);
+  auto const black = std::make_shared<std::string>(4, '\0');
+  constant.pixels = {black, reinterpret_cast<const uint8_t*>(black->data())};
+  CHECK(channel_statistics(constant).deviation[0] == 1.0f / 255);
+}
+
+TEST_CASE("shuffled is a permutation that its key determines") {
+  for (int64_t n : {0, 1, 2, 1000}) {
+    std::vector<int64_t> order = shuffled(n, {.seed = 1, .purpose = Purpose::shuffle});
+    CHECK(order == shuffled(n, {.seed = 1, .purpose = Purpose::shuffle}));
+    if (n == 1000) CHECK(order != shuffled(n, {.seed = 2, .purpose = Purpose::shuffle}));
+    std::sort(order.begin(), order.end());
+    for (int64_t i = 0; i < n; ++i) CHECK(order[static_cast<size_t>(i)] == i);
+  }
+  // Every place is equally likely for item 0: 6000 draws over 3 places, five standard deviations of 36.5 are 183.
+  std::array<int, 3> places{};
+  for (uint64_t seed = 0; seed < 6000; ++seed) {
+    auto const order = shuffled(3, {.seed = seed});
+    ++places[static_cast<size_t>(std::find(order.begin(), order.end(), 0) - order.begin())];
+  }
+  for (int count : places) CHECK(std::abs(count - 2000) <= 183);
+}
+
+TEST_CASE("real data: MedMNIST files") {
+  fs::path const folder = shared_data();
+  if (folder.empty()) return;
+  DataParts const pneumonia = load_data((folder / "pneumoniamnist.npz").string(), {});
+  CHECK(pneumonia.train.size() == 4708);
+  CHECK(pneumonia.validation.size() == 524);
+  CHECK(pneumonia.test.size() == 624);
+  CHECK(pneumonia.train.class_names == std::vector<std::string>{"normal", "pneumonia"});
+  CHECK(class_counts(pneumonia.train) == std::map<int32_t, int64_t>{{0, 1214}, {1, 3494}});
+  CHECK(class_counts(pneumonia.validation) == std::map<int32_t, int64_t>{{0, 135}, {1, 389}});
+  CHECK(class_counts(pneumonia.test) == std::map<int32_t, int64_t>{{0, 234}, {1, 390}});
+  DataParts const breast = load_data((folder / "breastmnist.npz").string(), {});  // labels of shape (n,)
+  CHECK(class_counts(breast.test) == std::map<int32_t, int64_t>{{0, 42}, {1, 114}});
+  DataParts const blood = load_data((folder / "bloodmnist_28.npz").string(), {});
+  CHECK(blood.train.channels == 3);
+  CHECK(blood.train.size() == 11952);
+  CHECK(blood.train.class_names.size() == 8);
+  CHECK(blood.train.class_names[7] == "platelet");
+}
+
+TEST_CASE("real data: the chest X-ray folder") {
+  fs::path const folder = shared_data();
+  if (folder.empty()) return;
+  Listing const listing = list_folder(folder / "chest_xray");
+  std::map<std::pair<Part, int32_t>, int64_t> counts;
+  std::vector<int32_t> labels;
+  std::vector<std::string> groups;
+  for (auto const& image : listing.images) {
+    ++counts[{image.part, image.label}];
+    CHECK_FALSE(image.group.empty());
+    if (image.part != Part::train) continue;
+    labels.push_back(image.label);
+    groups.push_back(image.group);
+  }
+  CHECK(listing.class_names == std::vector<std::string>{"NORMAL", "PNEUMONIA"});
+  CHECK(counts[{Part::train, 0}] == 1341);
+  CHECK(counts[{Part::train, 1}] == 3875);
+  CHECK(counts[{Part::test, 0}] == 234);
+  CHECK(counts[{Part::test, 1}] == 390);
+  SplitIndices const split = stratified_split(labels, groups, {0.9, 0.1, 0}, 0);
+  // A tenth, to within one patient: no one has more than 30 images, and single ones fill the rest.
+  CHECK(std::abs(static_cast<double>(split.validation.size()) - 521.6) <= 2);
+  std::set<std::string> in_training;
+  for (int64_t i : split.train) in_training.insert(groups[static_cast<size_t>(i)]);
+  for (int64_t i : split.validation) CHECK_FALSE(in_training.contains(groups[static_cast<size_t>(i)]));
+
+  TemporaryFolder const temporary;
+  DataParts const parts = load_data((folder / "chest_xray" / "test").string(),
+                                    {.size = 32, .channels = 1, .strict = true, .cache = temporary / "cache"});
+  CHECK(parts.train.size() + parts.validation.size() + parts.test.size() == 624);
+  CHECK(parts.train.channels == 1);
+}
