@@ -248,10 +248,10 @@ void draw_lung_adenocarcinoma(Slide& s) {
 
 /// A ragged band across the view. Its place is drawn so that every pixel is equally often inside.
 struct Band {
-  explicit Band(Slide& s)
+  Band(Slide& s, float widest)
       : across(direction(s.draws.angle())),
         offset(s.draws.uniform(-0.95f, 0.95f)),
-        half(s.draws.uniform(0.03f, 0.19f)) {}
+        half(s.draws.uniform(0.03f, widest)) {}
   /// 1 inside, 0 outside.
   float covers(const Slide& s, Point p) const {
     float const bent = dot(p - Point{0.5f, 0.5f}, across) + 0.22f * (s.noise.rough(p * 4 + s.origin) - 0.5f);
@@ -293,7 +293,7 @@ void septal_cells(Slide& s, const Septa& septa, const Band& bundle) {
 
 void draw_lung_benign(Slide& s) {
   stroma(s, 0.62f, s.draws.uniform(0.70f, 0.88f));
-  Band const bundle(s);
+  Band const bundle(s, 0.26f);
   stroma_cells(s, 0.075f, 0.3f, [&](Point p) { return bundle.covers(s, p) > 0; });
   Septa const septa(s);
   float const edge = 0.5f * s.canvas.pixel_width() + 0.002f;
@@ -343,7 +343,7 @@ void draw_lung_squamous(Slide& s) {
 
 /// White glass where the section is torn, so that the share of white says little about the class.
 void tear(Slide& s) {
-  Band const crack(s);
+  Band const crack(s, 0.21f);
   s.canvas.each([&](float* pixel, Point p) { blend(pixel, kOpen, crack.covers(s, p)); });
 }
 
@@ -353,10 +353,10 @@ void expose(Slide& s) {
   double sum[2] = {0, 0};
   s.canvas.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
   float const pixels = float(s.canvas.size() * s.canvas.size());
-  float const target[2] = {0.46f * s.draws.spread(0.30f), 0.50f * s.draws.spread(0.30f)};
+  float const target[2] = {0.44f * s.draws.spread(0.33f), 0.47f * s.draws.spread(0.33f)};
   float gain[2];
   for (int k = 0; k < 2; ++k)
-    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.8f), 0.6f, 1.5f);
+    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.85f), 0.55f, 1.6f);
   s.canvas.each([&](float* pixel, Point) { pixel[0] *= gain[0], pixel[1] *= gain[1]; });
 }
 
