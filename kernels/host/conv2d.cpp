@@ -94,12 +94,10 @@ inline void scatter(const Conv2dShape& s, const Gather& image_rows, int64_t row0
     for_each_line(image_rows, row0, row1, [&](int64_t begin, int64_t end, int64_t, int64_t i, int64_t j) {
       int64_t const h = i * s.stride_h + tap.dh;
       if (h < 0 || h >= s.h) return;
-      const float* from = products + (begin - row0) * ld + column - first;
+      Inside const inside(j, j + end - begin, s.stride_w, tap.dw, s.w);
+      const float* from = products + (begin - row0 + inside.first - j) * ld + column - first;
       float* const line = gradient + h * s.w * cg + column % cg;
-      for (int64_t row = begin; row < end; ++row, ++j, from += ld) {
-        int64_t const w = j * s.stride_w + tap.dw;
-        if (w >= 0 && w < s.w) line[w * cg] += *from;
-      }
+      for (int64_t k = inside.first; k < inside.last; ++k, from += ld) line[(k * s.stride_w + tap.dw) * cg] += *from;
     });
   }
 }
@@ -114,7 +112,10 @@ inline void input_gradient_scattered(const Conv2dProblem& p, int64_t group, floa
   windows.images = 1, windows.grid_h = s.oh(), windows.grid_w = s.ow();
   Panels const panels(depth);
   pack_right({w + group * og * depth, depth, 0, depth, 1}, all, panels, shared.shared);
-  Output const out{x, p.epilogue, s.c, group * cg};
+  // Where pixels lie densely an image is one long row.
+  bool const dense = s.groups == 1 && !p.epilogue.bias && !p.epilogue.row_pitch;
+  int64_t const rows = dense ? 1 : s.h * s.w, columns = dense ? s.h * s.w * cg : cg;
+  Output const out{x, p.epilogue, dense ? columns : s.c, group * cg};
   float* const images = shared.workers + threads() * native::worker_floats;  // one gradient for every worker
   on_workers(s.n, [&](int index, int count) {
     WorkerScratch const scratch(shared, index);
@@ -127,12 +128,12 @@ inline void input_gradient_scattered(const Conv2dProblem& p, int64_t group, floa
           int const vectors = panels.width_in_vectors(panel);
           int64_t const first = panels.first_column(panel), width = vectors * lanes;
           multiply_block(all, image * pixels + row0, image * pixels + row1, shared.shared + og * first, vectors,
-                         scratch);
+                         scratch, [](int64_t, int64_t) {});
           scatter(s, windows, row0, row1, first, depth - first < width ? depth - first : width, scratch.c, width,
                   gradient);
         }
       }
-      for (int64_t i = 0; i < s.h * s.w; ++i) finish_row(out, image * s.h * s.w + i, 0, cg, gradient + i * cg);
+      for (int64_t i = 0; i < rows; ++i) finish_row(out, image * rows + i, 0, columns, gradient + i * columns);
     }
   });
 }

@@ -2,6 +2,8 @@
 // (tap, channel) reads the NHWC source at that pixel displaced by the tap, or zero outside. A plain matrix is the case
 // of one tap.
 #pragma once
+#include <cstring>
+
 #include "kernels/host/tile.h"
 
 namespace mith::MITH_SPACE {
@@ -42,19 +44,39 @@ inline Gather plain_matrix(const float* data, int64_t rows, int64_t columns, int
           .prologue = prologue};
 }
 
-/// Copies `length` floats through the prologue; `channel` is the first one's.
-inline void copy_run(const Prologue& p, float* to, const float* from, int64_t length, int64_t channel) {
-  if (p.empty()) {
-    for (int64_t c = 0; c < length; ++c) to[c] = from[c];
-    return;
+/// Copies `count` runs of `length` floats, their starts `stride` and `ld` floats apart.
+template <int length>
+void copy_short_runs(float* to, int64_t ld, const float* from, int64_t stride, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) __builtin_memcpy(to + i * ld, from + i * stride, length * sizeof(float));
+}
+inline void copy_runs(float* to, int64_t ld, const float* from, int64_t stride, int64_t count, int64_t length) {
+  switch (length) {  // a memcpy of known size is one or a few instructions
+    case 1:
+      return copy_short_runs<1>(to, ld, from, stride, count);
+    case 3:
+      return copy_short_runs<3>(to, ld, from, stride, count);
+    case 16:
+      return copy_short_runs<16>(to, ld, from, stride, count);
+    case 32:
+      return copy_short_runs<32>(to, ld, from, stride, count);
+    case 64:
+      return copy_short_runs<64>(to, ld, from, stride, count);
   }
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(to + i * ld, from + i * stride, static_cast<size_t>(length) * sizeof(float));
+}
+
+/// Applies a prologue in place to `count` runs; `channel` is the first one's.
+inline void apply_prologue(const Prologue& p, float* runs, int64_t ld, int64_t count, int64_t length, int64_t channel) {
   auto const* const scale = static_cast<const float*>(p.scale);
   auto const* const shift = static_cast<const float*>(p.shift);
-  for (int64_t c = 0; c < length; ++c) {
-    float v = from[c];
-    if (scale) v *= scale[channel + c];
-    if (shift) v += shift[channel + c];
-    to[c] = p.activation == Activation::relu ? kmax(v, 0.0f) : v;
+  for (int64_t i = 0; i < count; ++i, runs += ld) {
+    for (int64_t c = 0; c < length; ++c) {
+      float v = runs[c];
+      if (scale) v *= scale[channel + c];
+      if (shift) v += shift[channel + c];
+      runs[c] = p.activation == Activation::relu ? kmax(v, 0.0f) : v;
+    }
   }
 }
 
@@ -70,24 +92,41 @@ void for_each_line(const Gather& g, int64_t row0, int64_t row1, Body body) {
   }
 }
 
+/// Of the grid's columns [first, last), those that read inside a line of `width` pixels.
+struct Inside {
+  int64_t first, last;
+  Inside(int64_t begin, int64_t end, int64_t step, int64_t displacement, int64_t width) {
+    int64_t const low = displacement >= 0 ? 0 : (step - 1 - displacement) / step;
+    int64_t const high = displacement >= width ? 0 : (width - 1 - displacement) / step + 1;
+    first = low < begin ? begin : low > end ? end : low;
+    last = high < first ? first : high > end ? end : high;
+  }
+};
+
+inline void zero_runs(float* to, int64_t ld, int64_t count, int64_t length) {
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t c = 0; c < length; ++c) to[i * ld + c] = 0;
+}
+
 /// Writes columns [channel0, channel0 + length) of tap t for the grid's rows [row0, row1) to `to`, `ld` floats a row.
 inline void pack_tap(const Gather& g, int64_t row0, int64_t row1, int64_t t, int64_t channel0, int64_t length,
                      float* to, int64_t ld) {
   Tap const tap = g.taps[t];
-  int64_t const first_channel = g.channel + channel0;
+  int64_t const channel = g.channel + channel0;
   for_each_line(g, row0, row1, [&](int64_t first, int64_t last, int64_t image, int64_t i, int64_t j) {
-    int64_t const h = i * g.step_h + tap.dh;
-    bool const inside = h >= 0 && h < g.height;
-    const float* const line = g.source + (inside ? (image * g.height + h) * g.width * g.pitch + first_channel : 0);
-    float* at = to + (first - row0) * ld;
-    for (int64_t row = first; row < last; ++row, ++j, at += ld) {
-      int64_t const w = j * g.step_w + tap.dw;
-      if (inside && w >= 0 && w < g.width) {
-        copy_run(g.prologue, at, line + w * g.pitch, length, first_channel);
-      } else {
-        for (int64_t c = 0; c < length; ++c) at[c] = 0;
-      }
+    int64_t const h = i * g.step_h + tap.dh, end = j + last - first;
+    float* const at = to + (first - row0) * ld;
+    if (h < 0 || h >= g.height) return zero_runs(at, ld, last - first, length);
+    const float* const line = g.source + (image * g.height + h) * g.width * g.pitch + channel;
+    Inside const inside(j, end, g.step_w, tap.dw, g.width);
+    int64_t const count = inside.last - inside.first;
+    zero_runs(at, ld, inside.first - j, length);
+    if (count > 0) {
+      float* const runs = at + (inside.first - j) * ld;
+      copy_runs(runs, ld, line + (inside.first * g.step_w + tap.dw) * g.pitch, g.step_w * g.pitch, count, length);
+      if (!g.prologue.empty()) apply_prologue(g.prologue, runs, ld, count, length, channel);
     }
+    zero_runs(at + (inside.last - j) * ld, ld, end - inside.last, length);
   });
 }
 

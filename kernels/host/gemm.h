@@ -31,7 +31,7 @@ struct WorkerScratch {
   float* c;             ///< block_rows x panel_columns results
   float* left;          ///< block_rows x block_depth
   float* right;         ///< block_depth x panel_columns
-  const float** table;  ///< block_depth / most_lanes segments of block_rows addresses
+  const float** table;  ///< most_segments times block_rows addresses
   int64_t* row;         ///< output row of each row of the block
   WorkerScratch(const HostScratch& scratch, int worker_index) {
     c = scratch.workers + worker_index * native::worker_floats;
@@ -39,7 +39,7 @@ struct WorkerScratch {
     right = left + native::block_rows * native::block_depth;
     float* const rest = right + native::block_depth * native::panel_columns;
     table = reinterpret_cast<const float**>(rest);
-    row = reinterpret_cast<int64_t*>(rest + 2 * native::block_rows * native::block_depth / native::most_lanes);
+    row = reinterpret_cast<int64_t*>(rest + 2 * native::block_rows * native::most_segments);
   }
 };
 
@@ -85,32 +85,44 @@ struct DepthBlock {
 inline void address_rows(const Gather& a, int64_t row0, int64_t row1, const DepthBlock& d, const float** table) {
   for (int64_t t = d.tap; t < d.tap + d.taps; ++t, table += native::block_rows) {
     Tap const tap = a.taps[t];
+    int64_t const step = a.step_w * a.pitch;
     for_each_line(a, row0, row1, [&](int64_t first, int64_t last, int64_t image, int64_t i, int64_t j) {
       int64_t const h = i * a.step_h + tap.dh;
-      bool const inside = h >= 0 && h < a.height;
-      int64_t const line = inside ? (image * a.height + h) * a.width * a.pitch + a.channel + d.channel : 0;
-      for (int64_t row = first; row < last; ++row, ++j) {
-        int64_t const w = j * a.step_w + tap.dw;
-        table[row - row0] = inside && w >= 0 && w < a.width ? a.source + line + w * a.pitch : zeros;
-      }
+      bool const outside = h < 0 || h >= a.height;
+      Inside const inside = outside ? Inside(j, j, 1, 0, 1) : Inside(j, j + last - first, a.step_w, tap.dw, a.width);
+      const float** const at = table + first - row0 - j;
+      const float* from = a.source;
+      if (inside.first < inside.last)
+        from += ((image * a.height + h) * a.width + inside.first * a.step_w + tap.dw) * a.pitch + a.channel + d.channel;
+      for (int64_t k = j; k < inside.first; ++k) at[k] = zeros;
+      for (int64_t k = inside.first; k < inside.last; ++k) at[k] = from + (k - inside.first) * step;
+      for (int64_t k = inside.last; k < j + last - first; ++k) at[k] = zeros;
     });
   }
 }
 
-/// scratch.c[rows, width] = rows [row0, row1) of a times one packed panel.
-inline void multiply_block(const Gather& a, int64_t row0, int64_t row1, const float* panel, int vectors,
-                           const WorkerScratch& scratch) {
+/// scratch.c[rows, width] = rows [row0, row1) of a times one packed panel; calls done(first, height) for every tile of
+/// rows once it is final, so that its stores overlap with the next one's arithmetic.
+template <class Done>
+void multiply_block(const Gather& a, int64_t row0, int64_t row1, const float* panel, int vectors,
+                    const WorkerScratch& scratch, Done done) {
   int64_t const rows = row1 - row0, width = vectors * lanes;
-  std::memset(scratch.c, 0, static_cast<size_t>(rows * width) * sizeof(float));
-  // Narrow runs and those that a prologue changes are copied first; wide ones are read where they lie.
-  bool const in_place = a.prologue.empty() && a.channels >= native::most_lanes;
-  int64_t const taps_at_once = native::block_depth < a.channels ? 1 : native::block_depth / a.channels;
+  // Runs are read where they lie unless a prologue changes them.
+  bool const in_place = a.prologue.empty();
+  int64_t const most_taps = in_place ? native::most_segments : native::block_depth;
+  int64_t const deep_taps = native::block_depth < a.channels ? 1 : native::block_depth / a.channels;
+  int64_t const taps_at_once = deep_taps < most_taps ? deep_taps : most_taps;
   int const tile = tile_rows(vectors);
+  if (a.depth() == 0) {
+    std::memset(scratch.c, 0, static_cast<size_t>(rows * width) * sizeof(float));
+    return done(0, rows);
+  }
   for (int64_t t = 0; t < a.tap_count; t += taps_at_once) {
     int64_t const taps = a.tap_count - t < taps_at_once ? a.tap_count - t : taps_at_once;
     for (int64_t channel = 0; channel < a.channels; channel += native::block_depth) {
       int64_t const left = a.channels - channel;
       DepthBlock const d{t, taps, channel, left < native::block_depth ? left : native::block_depth};
+      bool const last = t + taps == a.tap_count && channel + d.length == a.channels;
       int64_t segments = d.taps, length = d.length;
       if (in_place) {
         address_rows(a, row0, row1, d, scratch.table);
@@ -122,7 +134,9 @@ inline void multiply_block(const Gather& a, int64_t row0, int64_t row1, const fl
       }
       for (int64_t r = 0; r < rows; r += tile) {
         int64_t const height = rows - r < tile ? rows - r : tile;
-        tiles.at[vectors][height].rows(scratch.table + r, segments, length, panel, scratch.c + r * width, width);
+        tiles.at[vectors][height].rows(scratch.table + r, segments, length, panel, scratch.c + r * width,
+                                       t + channel > 0);
+        if (last) done(r, height);
       }
       panel += segments * length * width;
     }
@@ -155,10 +169,11 @@ inline void multiply(const Gather& a, const Right& b, const RowMap& map, const O
       int64_t const row1 = row0 + step < a.rows() ? row0 + step : a.rows();
       int const vectors = panels.width_in_vectors(p);
       int64_t const first = panels.first_column(p), width = vectors * lanes;
-      multiply_block(a, row0, row1, shared.shared + a.depth() * first, vectors, scratch);
       map_rows(a, map, row0, row1, scratch.row);
       int64_t const columns = b.columns - first < width ? b.columns - first : width;
-      for (int64_t r = 0; r < row1 - row0; ++r) finish_row(out, scratch.row[r], first, columns, scratch.c + r * width);
+      multiply_block(a, row0, row1, shared.shared + a.depth() * first, vectors, scratch, [&](int64_t r, int64_t rows) {
+        finish_block(out, scratch.row + r, rows, first, columns, scratch.c + r * width, width);
+      });
     }
   });
 }
@@ -169,8 +184,9 @@ inline void reduce_block(const Gather& l, const Gather& r, int64_t p0, int64_t p
   int64_t const rows = row1 - row0, width = vectors * lanes;
   int64_t const columns = r.depth() - first < width ? r.depth() - first : width;
   std::memset(scratch.right, 0, sizeof(float) * native::block_depth * native::panel_columns);
-  for (int64_t row = row0; row < row1; ++row)
-    for (int64_t c = 0; c < width; ++c) partial[row * ld + first + c] = 0;
+  if (p0 == p1) {
+    for (int64_t row = row0; row < row1; ++row) std::memset(partial + row * ld + first, 0, sizeof(float) * width);
+  }
   for (int64_t p = p0; p < p1; p += native::block_depth) {
     int64_t const end = p + native::block_depth < p1 ? p + native::block_depth : p1;
     pack(r, p, end, first, first + columns, scratch.right, width);
@@ -179,7 +195,7 @@ inline void reduce_block(const Gather& l, const Gather& r, int64_t p0, int64_t p
     for (int64_t row = 0; row < rows; row += tile) {
       int64_t const height = rows - row < tile ? rows - row : tile;
       tiles.at[vectors][height].columns(scratch.left + row, rows, end - p, scratch.right,
-                                        partial + (row0 + row) * ld + first, ld);
+                                        partial + (row0 + row) * ld + first, ld, p > p0);
     }
   }
 }

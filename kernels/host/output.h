@@ -85,6 +85,29 @@ MITH_DEVICE void finish_row(const Output& out, int64_t row, int64_t column, int6
   for (; c < count; ++c) finish<float>(out, row, first + c, results + c);
 }
 
+/// Bias and activation only, and columns that are whole vectors: a column of vectors at a time.
+inline void finish_simple(const Output& out, const int64_t* row, int64_t rows, int64_t column, int64_t vectors,
+                          const float* results, int64_t ld) {
+  auto const* const bias = static_cast<const float*>(out.epilogue.bias);
+  bool const relu = out.epilogue.activation == Activation::relu;
+  for (int64_t v = 0; v < vectors; ++v) {
+    int64_t const at = out.first_column + column + v * lanes;
+    Vector const b = bias ? load(bias + at) : Vector{};
+    for (int64_t r = 0; r < rows; ++r) {
+      Vector const sum = load(results + r * ld + v * lanes) + b;
+      store(out.y + row[r] * out.columns + at, relu ? (sum < 0 ? Vector{} : sum) : sum);
+    }
+  }
+}
+
+/// The epilogue of a block: `rows` rows of `count` results, `ld` apart; row[r] is each one's place in the output.
+inline void finish_block(const Output& out, const int64_t* row, int64_t rows, int64_t column, int64_t count,
+                         const float* results, int64_t ld) {
+  if (out.epilogue.only_bias_and_activation() && count % lanes == 0)
+    return finish_simple(out, row, rows, column, count / lanes, results, ld);
+  for (int64_t r = 0; r < rows; ++r) finish_row(out, row[r], column, count, results + r * ld);
+}
+
 /// Must run once before the results of a launch are stored.
 inline void clear_sign_bits(const Output& out, int64_t rows) {
   if (out.epilogue.sign_bits) std::memset(out.epilogue.sign_bits, 0, static_cast<size_t>((rows * out.columns + 7) / 8));

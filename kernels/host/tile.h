@@ -22,15 +22,16 @@ typedef float Vector __attribute__((vector_size(lanes * 4), aligned(4), may_alia
 MITH_DEVICE Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 MITH_DEVICE void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 
-/// c[rows, vectors * lanes] += A . b over `segments` runs of `length`. Row r of segment s begins at
+/// c[rows, vectors * lanes] = (add ? c : 0) + A . b over `segments` runs of `length`. Row r of segment s begins at
 /// table[s * native::block_rows + r]; b is packed, vectors * lanes wide.
 template <int rows, int vectors>
-void multiply_rows(const float* const* table, int64_t segments, int64_t length, const float* b, float* c, int64_t ldc) {
+void multiply_rows(const float* const* table, int64_t segments, int64_t length, const float* b, float* c, bool add) {
+  constexpr int ldc = vectors * lanes;
   Vector sum[rows][vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[r][v] = load(c + r * ldc + v * lanes);
+    for (int v = 0; v < vectors; ++v) sum[r][v] = add ? load(c + r * ldc + v * lanes) : Vector{};
   }
   for (int64_t s = 0; s < segments; ++s, table += native::block_rows) {
     const float* row[rows];
@@ -54,14 +55,14 @@ void multiply_rows(const float* const* table, int64_t segments, int64_t length, 
   }
 }
 
-/// c[rows, vectors * lanes] += A^T . b over `depth`; a is stored with the depth outermost, `lda` apart.
+/// c[rows, vectors * lanes] = (add ? c : 0) + A^T . b over `depth`; a is stored with the depth outermost, `lda` apart.
 template <int rows, int vectors>
-void multiply_columns(const float* a, int64_t lda, int64_t depth, const float* b, float* c, int64_t ldc) {
+void multiply_columns(const float* a, int64_t lda, int64_t depth, const float* b, float* c, int64_t ldc, bool add) {
   Vector sum[rows][vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[r][v] = load(c + r * ldc + v * lanes);
+    for (int v = 0; v < vectors; ++v) sum[r][v] = add ? load(c + r * ldc + v * lanes) : Vector{};
   }
   for (int64_t k = 0; k < depth; ++k, a += lda, b += vectors * lanes) {
     Vector right[vectors];

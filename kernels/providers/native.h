@@ -11,10 +11,13 @@ constexpr int64_t block_rows = 96, block_depth = 256, panel_columns = 64, most_l
 
 constexpr int64_t round_up(int64_t v, int64_t unit) { return (v + unit - 1) / unit * unit; }
 
+/// Runs of the depth whose row addresses a worker keeps at a time.
+constexpr int64_t most_segments = 16;
+
 /// Floats of scratch that one worker of the cpu needs: a block of results, blocks of both operands, the table of row
 /// addresses (an address takes two floats) and the output rows.
 constexpr int64_t worker_floats = block_rows * panel_columns + block_rows * block_depth + block_depth * panel_columns +
-                                  2 * block_rows * block_depth / most_lanes + 2 * block_rows;
+                                  2 * block_rows * most_segments + 2 * block_rows;
 
 /// Floats that a right-hand matrix takes once packed into panels, at any vector width.
 constexpr int64_t packed_floats(int64_t depth, int64_t columns) { return depth * round_up(columns, most_lanes); }
