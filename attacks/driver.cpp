@@ -56,6 +56,7 @@ class Run {
   DrawKey key(Purpose purpose, int restart, int iteration) const;
   Outputs pass(const Batch& clean, const Tensor& images, bool gradient);
   Outputs one_pass(const Batch& part, bool gradient);
+  void read_goals();
   void open_books(const Outputs& clean);
   std::vector<int64_t> open_rows() const;
   void run_restart(int restart, const Outputs& clean);
@@ -126,6 +127,7 @@ void Run::count_progress(int64_t steps) const {
 }
 
 AttackResult Run::for_training() {
+  if (attack_.loss(batch_).targeted) read_goals();
   Active a{.rows = {}, .clean = batch_, .adv = attack_.start(batch_, key(Purpose::attack_start, 0, 0)), .gradient = {}};
   for (int i = 0; i < plan_.steps; ++i) {
     model_key_ = key(Purpose::noise, 0, i);
@@ -138,6 +140,7 @@ AttackResult Run::for_training() {
 }
 
 AttackResult Run::for_evaluation() {
+  read_goals();
   model_key_ = key(Purpose::noise, 0, 0);
   // An attack that starts at the clean image begins with the very pass that the clean predictions need.
   Outputs const clean = pass(batch_, batch_.x, !plan_.random_start && plan_.steps > 0);
@@ -147,19 +150,20 @@ AttackResult Run::for_evaluation() {
   return finish();
 }
 
-void Run::open_books(const Outputs& clean) {
-  size_t const n = static_cast<size_t>(batch_.size());
+/// The classes to reach or to leave, on the host; out of range they would be read past the logits.
+void Run::read_goals() {
   Loss const loss = attack_.loss(batch_);
   targeted_ = loss.targeted;
   goal_ = loss.labels.to_host<int32_t>();
+  for (int32_t goal : goal_)
+    require(goal >= 0 && goal < model_.classes(), "attack ", attack_.name(), ": ", targeted_ ? "target " : "label ",
+            goal, " for a model of ", model_.classes(), " classes");
+}
+
+void Run::open_books(const Outputs& clean) {
+  size_t const n = static_cast<size_t>(batch_.size());
   auto const labels = batch_.y.to_host<int32_t>(), predictions = argmax(clean.logits).to_host<int32_t>();
-  for (size_t i = 0; i < n; ++i) {
-    check(labels[i] >= 0 && labels[i] < model_.classes(), "attack ", attack_.name(), ": label ", labels[i],
-          " of a network of ", model_.classes(), " classes");
-    require(goal_[i] >= 0 && goal_[i] < model_.classes(), "attack ", attack_.name(), ": target ", goal_[i],
-            " of a network of ", model_.classes(), " classes");
-    result_.clean_correct.push_back(predictions[i] == labels[i]);
-  }
+  for (size_t i = 0; i < n; ++i) result_.clean_correct.push_back(predictions[i] == labels[i]);
   // An image of the target class cannot be turned into it.
   if (targeted_)
     for (size_t i = 0; i < n; ++i)

@@ -1,0 +1,486 @@
+// Attacks against models with closed forms, the properties every registered attack must have, and a small trained net.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "attacks/bim.h"
+#include "attacks/fgsm.h"
+#include "attacks/noise.h"
+#include "attacks/pgd.h"
+#include "attacks/quantize.h"
+#include "engine/ops/arithmetic.h"
+#include "tests/host_models.h"
+
+using namespace mith;
+
+namespace {
+
+constexpr int64_t side = 6, pixels = side * side;
+const Shape image{side, side, 1};
+
+template <class C>
+AttackResult run(C config, Classifier& model, const Batch& batch, const AttackOptions& options = {}) {
+  return Iterative<C>(config).run(model, batch, options);
+}
+AttackOptions training() {
+  AttackOptions o;
+  o.evaluation = false;
+  return o;
+}
+
+/// Weights drawn from U(-1, 1), one row a class.
+std::vector<std::vector<double>> random_weights(int classes, uint64_t seed) {
+  std::vector<std::vector<double>> w(static_cast<size_t>(classes), std::vector<double>(pixels));
+  for (size_t c = 0; c < w.size(); ++c)
+    for (size_t j = 0; j < w[c].size(); ++j)
+      w[c][j] = 2 * double(uniform({.seed = seed, .purpose = Purpose::noise}, c, j)) - 1;
+  return w;
+}
+
+/// n random images in [low, high], labelled as the model sees them, so that every one is right to begin with.
+Batch images_of(Classifier& model, int64_t n, float low = 0, float high = 1) {
+  std::vector<float> x;
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < n; ++i) {
+    ids.push_back(7 * i + 3);
+    for (uint64_t j = 0; j < pixels; ++j)
+      x.push_back(low + (high - low) * uniform({.seed = 11, .purpose = Purpose::phantom}, static_cast<uint64_t>(i), j));
+  }
+  Batch b{Tensor::from(x, {n, side, side, 1}), Tensor(), Tensor::from(ids, {n})};
+  b.y = argmax(model.logits(b));
+  return b;
+}
+
+struct Linear final : HostModel {
+  explicit Linear(int classes = 2, double scale = 1) : HostModel(image, scaled(classes, scale)) {}
+  static std::vector<std::vector<double>> scaled(int classes, double scale) {
+    auto w = random_weights(classes, 3);
+    for (auto& row : w)
+      for (double& v : row) v *= scale;
+    return w;
+  }
+};
+
+/// Logits that go up and down along every direction: iterates overshoot, restarts matter.
+struct Wavy final : HostModel {
+  Wavy() : HostModel(image, random_weights(3, 4)) {}
+  double activate(double v) const override { return 3 * std::sin(4 * v); }
+  double slope(double v) const override { return 12 * std::cos(4 * v); }
+};
+
+/// A gradient that is NaN at the first pixel of every image.
+struct NanGradient final : HostModel {
+  NanGradient() : HostModel(image, random_weights(2, 3)) {}
+  void spoil(std::vector<float>& g) const override {
+    for (size_t i = 0; i < g.size(); i += pixels) g[i] = std::nanf("");
+  }
+};
+
+/// Logits that do not depend on the image.
+struct Constant final : HostModel {
+  Constant() : HostModel(image, std::vector<std::vector<double>>(2, std::vector<double>(pixels, 0))) {}
+};
+
+std::vector<float> host(const Tensor& t) { return t.to_host<float>(); }
+int64_t successes(const AttackResult& r) { return std::accumulate(r.success.begin(), r.success.end(), int64_t{0}); }
+
+/// Largest gap between the empirical distribution and U(0, 1), times sqrt(n).
+double kolmogorov(std::vector<double> u) {
+  std::sort(u.begin(), u.end());
+  double const n = double(u.size());
+  double gap = 0;
+  for (size_t i = 0; i < u.size(); ++i)
+    gap = std::max({gap, std::abs(u[i] - double(i) / n), std::abs(double(i + 1) / n - u[i])});
+  return gap * std::sqrt(n);
+}
+
+void check_in_ball(const Threat& threat, const Tensor& adv, const Tensor& x) {
+  if (threat.eps > 0) {
+    // (x + d) - x may differ from d by one unit in the last place of 1; a norm over many pixels by a little more.
+    bool const inside_linf = threat.norm == "linf";
+    for (float d : inside_linf ? linf_distance(adv, x) : l2_distance(adv, x))
+      if (inside_linf || threat.norm == "l2") CHECK(d <= threat.eps + (inside_linf ? 1e-6 : 1e-5));
+  }
+  bool legal = true;
+  for (float v : host(adv)) legal = legal && v >= 0 && v <= 1;
+  CHECK(legal);
+}
+
+}  // namespace
+
+TEST_CASE("on a linear model FGSM changes the margin by exactly eps |w0 - w1|_1") {
+  Linear model;
+  Batch const b = images_of(model, 16, 0.2f, 0.8f);  // nothing is clipped
+  float const eps = 0.05f;
+  auto const adv = run(Fgsm{.eps = eps}, model, b, training()).adversarial;
+  auto const w = random_weights(2, 3);
+  double l1 = 0;
+  for (size_t j = 0; j < pixels; ++j) l1 += std::abs(w[0][j] - w[1][j]);
+  auto const before = host(model.logits(b)), after = host(model.logits({adv, b.y, b.ids}));
+  auto const y = b.y.to_host<int32_t>();
+  for (size_t i = 0; i < 16; ++i) {
+    double const sign = y[i] == 0 ? 1 : -1;
+    double const change = sign * (double(after[2 * i]) - after[2 * i + 1] - before[2 * i] + before[2 * i + 1]);
+    CHECK(std::abs(change + eps * l1) <= 1e-4);  // rounding of 36 pixels and of logits about 10
+  }
+}
+
+TEST_CASE("the iterative attacks reduce to the simpler ones bit for bit") {
+  Wavy model;
+  Batch const b = images_of(model, 20);
+  for (AttackOptions const& options : {AttackOptions{}, training()}) {
+    auto const fgsm = run(Fgsm{.eps = 0.03f}, model, b, options);
+    auto const once = run(Pgd{.eps = 0.03f, .alpha = 0.03f, .steps = 1, .random_start = false}, model, b, options);
+    CHECK(host(fgsm.adversarial) == host(once.adversarial));
+    auto const bim = run(Bim{.eps = 0.03f, .alpha = 0.01f, .steps = 6}, model, b, options);
+    auto const pgd = run(Pgd{.eps = 0.03f, .alpha = 0.01f, .steps = 6, .random_start = false}, model, b, options);
+    CHECK(host(bim.adversarial) == host(pgd.adversarial));
+    CHECK(bim.success == pgd.success);
+    CHECK(host(bim.adversarial) != host(fgsm.adversarial));
+  }
+}
+
+TEST_CASE("Kurakin's rule gives the published step counts") {
+  CHECK(Bim{.eps = 0.03f, .steps = 0}.resolved_steps() == 9);
+  CHECK(Bim{.eps = 8 / 255.f, .steps = 0}.resolved_steps() == 10);
+  CHECK(Bim{.eps = 16 / 255.f, .steps = 0}.resolved_steps() == 20);
+  CHECK(Bim{.eps = 0, .steps = 0}.resolved_steps() == 1);
+}
+
+TEST_CASE("a step length of 0 stands for 2.5 eps / steps") {
+  Linear model;
+  Batch const b = images_of(model, 4, 0.3f, 0.7f);
+  auto const adv = run(Pgd{.eps = 0.1f, .alpha = 0, .steps = 5}, model, b, training()).adversarial;
+  for (float d : linf_distance(adv, b.x)) CHECK(std::abs(d - 0.1f) <= 1e-6);
+}
+
+TEST_CASE("every attack stays in its ball and in [0, 1], and does nothing with no budget") {
+  Wavy model;
+  Batch const b = images_of(model, 24);
+  for (const std::string& name : AttackRegistry::names()) {
+    CAPTURE(name);
+    auto const attack = make_attack(name);
+    for (AttackOptions const& options : {AttackOptions{}, training()})
+      check_in_ball(attack->threat(), attack->run(model, b, options).adversarial, b.x);
+    auto const& fields = AttackRegistry::find(name, "attack").fields;
+    if (std::none_of(fields.begin(), fields.end(), [](const Field& f) { return f.key == "eps"; })) continue;
+    CHECK(host(make_attack(name + ":eps=0")->run(model, b, training()).adversarial) == host(b.x));
+  }
+}
+
+TEST_CASE("the same seed gives the same bytes for every batch size and order") {
+  Wavy model;
+  int64_t const n = 64;
+  Batch const b = images_of(model, n);
+  std::vector<int64_t> backwards(n);
+  std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
+  for (const std::string& name : AttackRegistry::names()) {
+    CAPTURE(name);
+    auto const attack = make_attack(name);
+    for (AttackOptions options : {AttackOptions{}, training()}) {
+      options.seed = 9;
+      options.step = 4;
+      auto const whole = host(attack->run(model, b, options).adversarial);
+      for (int64_t size : {1, 7, 64}) {
+        std::vector<float> parts;
+        for (int64_t first = 0; first < n; first += size) {
+          auto const part = host(attack->run(model, slice(b, first, std::min(size, n - first)), options).adversarial);
+          parts.insert(parts.end(), part.begin(), part.end());
+        }
+        CHECK(parts == whole);
+      }
+      auto const turned = attack->run(model, select(b, backwards), options).adversarial;
+      CHECK(host(gather_rows(turned, backwards)) == whole);
+      options.batch = 10;  // fooled images make room for others; the last pass is filled up
+      CHECK(host(attack->run(model, b, options).adversarial) == whole);
+    }
+  }
+  AttackOptions one, two;
+  one.evaluation = two.evaluation = false;
+  two.seed = 1;
+  CHECK(host(run(Pgd{}, model, b, one).adversarial) != host(run(Pgd{}, model, b, two).adversarial));
+  two = one;
+  two.step = 1;
+  CHECK(host(run(Pgd{}, model, b, one).adversarial) != host(run(Pgd{}, model, b, two).adversarial));
+}
+
+TEST_CASE("evaluation leaves images alone that were wrong to begin with; training attacks every image") {
+  Linear model;
+  Batch b = images_of(model, 12, 0.2f, 0.8f);
+  auto labels = b.y.to_host<int32_t>();
+  for (size_t i = 0; i < labels.size(); i += 3) labels[i] = 1 - labels[i];
+  b.y = Tensor::from(labels, {12});
+  auto const evaluated = run(Pgd{.eps = 0.2f, .alpha = 0.1f}, model, b), trained = run(Pgd{}, model, b, training());
+  auto const moved = linf_distance(evaluated.adversarial, b.x),
+             moved_in_training = linf_distance(trained.adversarial, b.x);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    CHECK(evaluated.clean_correct[i] == (i % 3 != 0));
+    if (i % 3 == 0) CHECK(moved[i] == 0);
+    if (i % 3 == 0) CHECK_FALSE(evaluated.success[i]);
+    if (i % 3 != 0) CHECK(moved[i] > 0);
+    CHECK(moved_in_training[i] > 0);
+  }
+}
+
+TEST_CASE("more steps and more restarts never lose a success, and the loss never falls below the start's") {
+  Wavy model;
+  Batch const b = images_of(model, 48);
+  auto const clean_loss = model.evaluate(b, attack_loss(b, -1), {.loss = true}).loss.to_host<float>();
+  int64_t first = -1, last = -1;
+  std::vector<uint8_t> before(48, 0);
+  for (int steps = 1; steps <= 8; ++steps) {
+    auto const r = run(Pgd{.eps = 0.012f, .alpha = 0.002f, .steps = steps, .random_start = false}, model, b);
+    for (size_t i = 0; i < 48; ++i) CHECK(r.success[i] >= before[i]);
+    for (size_t i = 0; i < 48; ++i) CHECK(r.loss[i] >= clean_loss[i]);
+    before = r.success;
+    last = successes(r);
+    if (steps == 1) first = last;
+  }
+  CHECK(last > first);  // otherwise the loop above proves nothing
+  before.assign(48, 0);
+  for (int restarts = 1; restarts <= 6; ++restarts) {
+    auto const r = run(Pgd{.eps = 0.01f, .alpha = 0.005f, .steps = 2, .restarts = restarts}, model, b);
+    for (size_t i = 0; i < 48; ++i) CHECK(r.success[i] >= before[i]);
+    before = r.success;
+    if (restarts == 1) first = successes(r);
+    last = successes(r);
+  }
+  CHECK(last > first);
+}
+
+TEST_CASE("every success and every loss is found again by evaluating the image anew") {
+  Wavy model;
+  Batch const b = images_of(model, 40);
+  int64_t found = 0;
+  for (const std::string& name : AttackRegistry::names()) {
+    CAPTURE(name);
+    AttackResult const r = make_attack(name)->run(model, b, {});
+    Outputs const anew =
+        model.evaluate({r.adversarial, b.y, b.ids}, attack_loss(b, -1), {.logits = true, .loss = true});
+    auto const predicted = argmax(anew.logits).to_host<int32_t>(), y = b.y.to_host<int32_t>();
+    for (size_t i = 0; i < 40; ++i) CHECK(bool(r.success[i]) == (predicted[i] != y[i]));
+    CHECK(r.loss == anew.loss.to_host<float>());
+    found += successes(r);
+  }
+  CHECK(found > 0);
+}
+
+TEST_CASE("a pixel whose gradient is NaN stays in place, is counted, and fails a strict run") {
+  NanGradient model;
+  Batch const b = images_of(model, 5, 0.3f, 0.7f);
+  auto const r = run(Bim{.eps = 0.05f, .alpha = 0.02f, .steps = 3}, model, b, training());
+  CHECK(r.nan_gradients == 5 * 3);
+  auto const adv = host(r.adversarial), x = host(b.x);
+  for (size_t i = 0; i < 5; ++i) {
+    CHECK(adv[i * pixels] == x[i * pixels]);
+    CHECK(adv[i * pixels + 1] != x[i * pixels + 1]);
+  }
+  AttackOptions strict = training();
+  strict.strict = true;
+  CHECK_THROWS_AS(run(Bim{}, model, b, strict), Error);
+  CHECK(run(PgdL2{}, model, b, training()).nan_gradients > 0);
+}
+
+TEST_CASE("a network that is certain is attacked all the same") {
+  Linear model(2, 1e4);
+  Batch const b = images_of(model, 16);
+  Outputs const plain = model.evaluate(b, Loss{.labels = b.y}, {.input_gradient = true});
+  bool vanished = true;
+  for (float g : host(plain.input_gradient)) vanished = vanished && g == 0;
+  CHECK(vanished);  // the plain gradient has underflowed: what follows is not free
+  auto const r = run(Pgd{.eps = 0.3f, .alpha = 0.05f, .steps = 20}, model, b);
+  CHECK(successes(r) == 16);
+}
+
+TEST_CASE("a targeted attack reaches its class and leaves images of that class alone") {
+  Linear model(3);
+  Batch const b = images_of(model, 24);
+  auto const y = b.y.to_host<int32_t>();
+  auto const r = run(Pgd{.eps = 0.4f, .alpha = 0.05f, .steps = 20, .target = 2}, model, b);
+  auto const predicted = argmax(model.logits({r.adversarial, b.y, b.ids})).to_host<int32_t>();
+  auto const moved = linf_distance(r.adversarial, b.x);
+  CHECK(successes(r) > 0);
+  for (size_t i = 0; i < 24; ++i) {
+    CHECK(bool(r.success[i]) == (y[i] != 2 && predicted[i] == 2));
+    if (y[i] == 2) CHECK(moved[i] == 0);
+  }
+  CHECK_THROWS_AS(run(Fgsm{.target = 3}, model, b), UsageError);
+}
+
+TEST_CASE("on a linear model the L2 attacks move by eps w / |w|, and are finite without a gradient") {
+  Linear model;
+  Batch const b = images_of(model, 6, 0.4f, 0.6f);
+  auto const w = random_weights(2, 3);
+  double length = 0;
+  for (size_t j = 0; j < pixels; ++j) length += (w[0][j] - w[1][j]) * (w[0][j] - w[1][j]);
+  length = std::sqrt(length);
+  double const eps = 0.3;
+  auto const y = b.y.to_host<int32_t>();
+  auto const x = host(b.x);
+  for (const Tensor& adv : {run(Fgm{.eps = 0.3f}, model, b, training()).adversarial,
+                            run(PgdL2{.eps = 0.3f, .alpha = 0.3f, .steps = 40}, model, b, training()).adversarial}) {
+    auto const a = host(adv);
+    double worst = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      double const sign = y[i / pixels] == 0 ? -1 : 1;
+      double const wanted = sign * eps * (w[0][i % pixels] - w[1][i % pixels]) / length;
+      worst = std::max(worst, std::abs(double(a[i]) - double(x[i]) - wanted));
+    }
+    // PGD comes from a random start: 40 projected steps of the radius leave less than this of it.
+    CHECK(worst <= 1e-3);
+  }
+
+  Constant flat;
+  Batch const c = images_of(flat, 6, 0.4f, 0.6f);
+  for (const Tensor& adv : {run(Fgm{.eps = 0.3f}, flat, c, training()).adversarial,
+                            run(PgdL2{.eps = 0.3f, .random_start = false}, flat, c, training()).adversarial})
+    for (float d : l2_distance(adv, c.x)) {
+      CHECK(d > 0);
+      CHECK(d <= 0.3f + 1e-5f);
+    }
+}
+
+TEST_CASE("a gradient of zero moves nothing in L-infinity") {
+  Constant model;
+  Batch const b = images_of(model, 3);
+  CHECK(host(run(Bim{}, model, b, training()).adversarial) == host(b.x));
+}
+
+TEST_CASE("random starts are uniform in their ball") {
+  Constant model;
+  Batch const b = images_of(model, 300, 0.5f, 0.5f);
+  DrawKey const key{.seed = 2, .purpose = Purpose::attack_start};
+  std::vector<double> u;
+  for (float v : host(uniform_in_linf_ball(b, 0.25f, key))) u.push_back((double(v) - 0.25) / 0.5);
+  CHECK(kolmogorov(u) <= 1.95);  // a true uniform exceeds this once in a thousand; the draws are fixed
+  u.clear();
+  for (float d : l2_distance(draw_in_l2_ball(b, 0.4f, L2Start::uniform, key), b.x))
+    u.push_back(std::pow(double(d) / 0.4, double(pixels)));
+  CHECK(kolmogorov(u) <= 1.95);
+  u.clear();
+  for (float d : l2_distance(draw_in_l2_ball(b, 0.4f, L2Start::torchattacks, key), b.x)) u.push_back(double(d) / 0.4);
+  CHECK(kolmogorov(u) <= 1.95);
+}
+
+TEST_CASE("noise moves every pixel by eps, up as often as down") {
+  Constant model;
+  Batch const b = images_of(model, 100, 0.5f, 0.5f);
+  int64_t up = 0;
+  for (float v : host(run(Noise{.eps = 0.1f}, model, b, training()).adversarial)) {
+    CHECK(std::abs(std::abs(v - 0.5f) - 0.1f) <= 1e-6);
+    up += v > 0.5f;
+  }
+  CHECK(std::abs(double(up) - 1800) <= 5 * 30);  // five deviations of 3600 fair coins
+}
+
+TEST_CASE("an attack spends the passes it says and reports its progress") {
+  Linear model;
+  Batch const b = images_of(model, 8, 0.4f, 0.6f);
+  auto used = [&, before = Usage{}]() mutable {
+    Usage const now = model.usage(), spent{now.forwards - before.forwards, now.gradients - before.gradients};
+    before = now;
+    return std::pair(spent.forwards, spent.gradients);
+  };
+  used();
+  int64_t done = 0, total = 0;
+  AttackOptions options;
+  options.progress = [&](int64_t d, int64_t t) { done = d, total = t; };
+  auto const weak = run(Fgsm{.eps = 1e-6f}, model, b, options);  // too weak to fool: nobody leaves early
+  CHECK(used() == std::pair<int64_t, int64_t>(16, 8));           // the clean pass is the gradient's
+  CHECK(weak.queries == std::vector<int64_t>(8, 2));
+  CHECK(done == 1);
+  CHECK(total == 1);
+  run(Pgd{.eps = 1e-6f, .steps = 5, .restarts = 2}, model, b, options);
+  CHECK(used() == std::pair<int64_t, int64_t>(8 * (1 + 2 * 6), 8 * 2 * 5));
+  CHECK(done == 10);
+  CHECK(total == 10);
+  run(Pgd{.steps = 5, .restarts = 2}, model, b, training());  // one start, no books
+  CHECK(used() == std::pair<int64_t, int64_t>(8 * 5, 8 * 5));
+}
+
+TEST_CASE("a batch without images is given back, and one without labels is refused") {
+  Linear model;
+  Batch const b = images_of(model, 2);
+  AttackResult const r = run(Pgd{}, model, slice(b, 0, 0));
+  CHECK(r.adversarial.dim(0) == 0);
+  CHECK(r.success.empty());
+  CHECK_THROWS_AS(run(Pgd{}, model, {b.x, Tensor(), b.ids}), Error);
+  CHECK_THROWS_AS(model.evaluate({b.x.view({2, pixels, 1, 1}), b.y, b.ids}, Loss{}, {.logits = true}), Error);
+  CHECK_THROWS_AS(model.evaluate(b, Loss{}, {.loss = true}), Error);
+}
+
+TEST_CASE("specs make attacks, and wrong ones say what is wrong") {
+  CHECK(make_attack("pgd:eps=4/255,steps=3")->spec() ==
+        "pgd:eps=4/255,alpha=2/255,steps=3,restarts=1,random_start=true,target=-1");
+  CHECK(make_attack("fgm:eps=0.5")->threat().norm == "l2");
+  CHECK(std::abs(make_attack("bim:eps=0.03")->threat().eps - 0.03) <= 1e-8);
+  CHECK_THROWS_WITH_AS(make_attack("pdg"), doctest::Contains("did you mean 'pgd'?"), UsageError);
+  CHECK_THROWS_AS(make_attack("pgd:eps=2"), UsageError);
+  CHECK_THROWS_AS(make_attack("pgd:stpes=2"), UsageError);
+}
+
+namespace {
+
+struct Probabilities final : HostModel {
+  Probabilities() : HostModel(image, random_weights(2, 3)) {}
+  void spoil_logits(std::vector<float>& z, const DrawKey&) const override {
+    for (size_t i = 0; i < z.size(); i += 2) {
+      float const p = 1 / (1 + std::exp(z[i + 1] - z[i]));
+      z[i] = p, z[i + 1] = 1 - p;
+    }
+  }
+};
+struct Fickle final : HostModel {
+  Fickle() : HostModel(image, random_weights(2, 3)) {}
+  void spoil_logits(std::vector<float>& z, const DrawKey& key) const override {
+    for (size_t i = 0; i < z.size(); ++i) z[i] += uniform(key, 0, i);
+  }
+};
+struct NanLogits final : HostModel {
+  NanLogits() : HostModel(image, random_weights(2, 3)) {}
+  void spoil_logits(std::vector<float>& z, const DrawKey&) const override { z[0] = std::nanf(""); }
+};
+
+}  // namespace
+
+TEST_CASE("the sanity gate passes an honest model and stops what would make an attack meaningless") {
+  Linear honest;
+  Batch const b = images_of(honest, 8);
+  CHECK(sanity_gate(honest, b, {}).empty());
+  Tensor const bytes = scale(b.x, 255);
+  CHECK_THROWS_AS(sanity_gate(honest, {bytes, b.y, b.ids}, {}), UsageError);
+  Probabilities probabilities;
+  CHECK_THROWS_WITH_AS(sanity_gate(probabilities, b, {}), doctest::Contains("softmax"), Error);
+  Fickle fickle;
+  CHECK_THROWS_WITH_AS(sanity_gate(fickle, b, {}), doctest::Contains("two passes"), Error);
+  NanLogits nan;
+  CHECK_THROWS_WITH_AS(sanity_gate(nan, b, {}), doctest::Contains("NaN"), Error);
+  Constant flat;
+  CHECK(sanity_gate(flat, b, {}).size() == 1);
+}
+
+TEST_CASE("saving as 8 bit keeps the perturbation inside the ball") {
+  // Clean pixels on the 8-bit grid: 100, 0, 255, 100.
+  std::vector<float> const clean{100 / 255.f, 0, 1, 100 / 255.f};
+  auto const levels = [&](std::vector<float> adv, float eps, const char* norm) {
+    Shape const shape{1, 2, 2, 1};
+    return quantize_in_ball(Tensor::from(adv, shape), Tensor::from(clean, shape), eps, norm).to_host<uint8_t>();
+  };
+  // eps = 0.03 is 7.65 levels: the border rounds to 8 but only 7 lies inside.
+  CHECK(levels({clean[0] + 0.03f, 0.03f, 1 - 0.03f, clean[3] - 0.03f}, 0.03f, "linf") ==
+        std::vector<uint8_t>{107, 7, 248, 93});
+  // Half a level exists on no grid: the image stays as it was.
+  CHECK(levels({clean[0] + 0.002f, 0.0018f, 1 - 0.002f, clean[3]}, 0.00195f, "linf") ==
+        std::vector<uint8_t>{100, 0, 255, 100});
+  // eps = 8/255 is a whole number of levels, whatever float makes of it.
+  CHECK(levels({clean[0] + 8 / 255.f, 8 / 255.f, 1 - 8 / 255.f, clean[3] - 8 / 255.f}, 8 / 255.f, "linf") ==
+        std::vector<uint8_t>{108, 8, 247, 92});
+  // L2: towards the clean pixel.
+  CHECK(levels({(100 + 2.9f) / 255, 1.9f / 255, (255 - 0.9f) / 255, (100 - 2.9f) / 255}, 1, "l2") ==
+        std::vector<uint8_t>{102, 1, 255, 98});
+  // A clean pixel between two levels and a ball that holds none: the level nearest to the clean pixel.
+  Shape const one{1, 1, 1, 1};
+  Tensor const between = Tensor::from(std::vector<float>{10.4f / 255}, one);
+  CHECK(quantize_in_ball(between, between, 0.001f, "linf").to_host<uint8_t>() == std::vector<uint8_t>{10});
+}
