@@ -259,6 +259,31 @@ TEST_CASE("results do not depend on the number of threads") {
   CHECK(alone == together);
 }
 
+TEST_CASE("max_pool2d: the first of equal elements gets the gradient, NaN before all") {
+  double const nan = std::nan("");
+  PoolOptions const overlapping{.kernel_h = 3, .kernel_w = 3, .stride_h = 1, .stride_w = 1, .pad_h = 1, .pad_w = 1};
+  PoolOptions const any{.kernel_h = 2, .kernel_w = 3, .stride_h = 2, .stride_w = 3};
+  struct Case {
+    Shape shape;
+    PoolOptions options;
+    Values x, gradient;
+  };
+  for (Case const& o :
+       {Case{{1, 2, 2, 1}, {}, {5, 5, 5, 5}, {1, 0, 0, 0}}, Case{{1, 2, 2, 1}, {}, {1, 5, 5, 5}, {0, 1, 0, 0}},
+        Case{{1, 2, 2, 1}, {}, {5, nan, 7, 7}, {0, 1, 0, 0}},
+        Case{{1, 2, 3, 1}, any, {1, 5, 5, 5, 1, 1}, {0, 1, 0, 0, 0, 0}},
+        Case{{1, 3, 3, 1}, overlapping, Values(9, 2), {4, 2, 0, 2, 1, 0, 0, 0, 0}}}) {
+    CAPTURE(o.shape);
+    for (DType type : {DType::f32, DType::f64}) {
+      Tensor const x = Tensor::from(o.x, o.shape).cast(type);
+      Tape tape;
+      tape.watch(x);
+      Tensor const y = max_pool2d(x, o.options);
+      CHECK(on_host(tape.gradient(y, Tensor::full(y.shape(), 1, type), x)) == o.gradient);
+    }
+  }
+}
+
 TEST_CASE("argmax: ties give the lowest index, NaN wins") {
   double const nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
   Values const x{1, 3, 3, -1, nan, 9, nan, 2, -inf, -inf, -inf, -inf, -inf, 0, inf, inf};
