@@ -37,7 +37,8 @@ inline Rgb mix(const Rgb& a, const Rgb& b, float t) {
   return {mix(a[0], b[0], t), mix(a[1], b[1], t), mix(a[2], b[2], t)};
 }
 
-/// Random draws in sequence for one image: the key and the id determine them all.
+/// Random draws in sequence for one image: the key and the id determine them all. C++ leaves the order of a call's
+/// arguments open, so at most one of them may draw.
 class Draws {
  public:
   Draws(const DrawKey& key, int64_t id) : key_(key), id_(static_cast<uint64_t>(id)) {}

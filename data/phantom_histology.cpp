@@ -156,8 +156,8 @@ void crypt(Slide& s, const Blob& outline) {
   float const start = s.draws.angle(), length = 0.23f * outline.radius();
   for (int i = 0; i < goblets; ++i) {
     float const angle = start + 2 * kPi * (float(i) + s.draws.uniform(-0.3f, 0.3f)) / float(goblets);
-    Blob const goblet(outline.at(angle, 0.55f), length * s.draws.uniform(0.7f, 1.15f),
-                      0.021f * s.scale * s.draws.uniform(0.75f, 1.1f), outline.tangent(angle) + kPi / 2);
+    float const deep = length * s.draws.uniform(0.7f, 1.15f), wide = 0.021f * s.scale * s.draws.uniform(0.75f, 1.1f);
+    Blob const goblet(outline.at(angle, 0.55f), deep, wide, outline.tangent(angle) + kPi / 2);
     s.canvas.inside(goblet, 0.004f, [](float* pixel, float coverage, Point, float level) {
       blend(pixel, kMucin, coverage * (1 - 0.3f * level * level));
     });
@@ -228,8 +228,10 @@ void draw_colon_adenocarcinoma(Slide& s) {
     if (!s.draws.chance(0.45f)) continue;
     cytoplasm(s, Blob(hole.centre(), 0.55f * hole.radius(), 0.45f * hole.radius(), s.draws.angle(), 0.2f, s.draws),
               kDebris, 1.2f);
-    for (int i = s.draws.integer(2, 4); i > 0; --i)
-      nucleus(s, hole.at(s.draws.angle(), s.draws.uniform(0.1f, 0.5f)), kPyknotic, s.draws.angle());
+    for (int i = s.draws.integer(2, 4); i > 0; --i) {
+      float const around = s.draws.angle(), level = s.draws.uniform(0.1f, 0.5f);
+      nucleus(s, hole.at(around, level), kPyknotic, s.draws.angle());
+    }
   }
 }
 
@@ -293,7 +295,7 @@ void septal_cells(Slide& s, const Septa& septa, const Band& bundle) {
 
 void draw_lung_benign(Slide& s) {
   stroma(s, 0.62f, s.draws.uniform(0.70f, 0.88f));
-  Band const bundle(s, 0.26f);
+  Band const bundle(s, 0.24f);
   stroma_cells(s, 0.075f, 0.3f, [&](Point p) { return bundle.covers(s, p) > 0; });
   Septa const septa(s);
   float const edge = 0.5f * s.canvas.pixel_width() + 0.002f;
@@ -343,7 +345,7 @@ void draw_lung_squamous(Slide& s) {
 
 /// White glass where the section is torn, so that the share of white says little about the class.
 void tear(Slide& s) {
-  Band const crack(s, 0.21f);
+  Band const crack(s, 0.19f);
   s.canvas.each([&](float* pixel, Point p) { blend(pixel, kOpen, crack.covers(s, p)); });
 }
 
@@ -353,7 +355,7 @@ void expose(Slide& s) {
   double sum[2] = {0, 0};
   s.canvas.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
   float const pixels = float(s.canvas.size() * s.canvas.size());
-  float const target[2] = {0.44f * s.draws.spread(0.33f), 0.47f * s.draws.spread(0.33f)};
+  float const target[2] = {0.44f * s.draws.spread(0.27f), 0.47f * s.draws.spread(0.27f)};
   float gain[2];
   for (int k = 0; k < 2; ++k)
     gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.85f), 0.55f, 1.6f);
@@ -366,7 +368,8 @@ void photograph(Slide& s, uint8_t* out, const DrawKey& noise_key, int64_t id) {
   Rgb const eosin = mix(Rgb{0.07f, 0.86f, 0.34f}, Rgb{0.15f, 0.80f, 0.52f}, s.draws.uniform());
   Rgb const lamp = mix(Rgb{0.96f, 0.94f, 0.97f}, Rgb{0.98f, 0.97f, 0.95f}, s.draws.uniform());
   float const brightness = s.draws.uniform(0.86f, 1.02f);
-  Point const tilt = direction(s.draws.angle()) * s.draws.uniform(0, 0.06f);
+  float const slope = s.draws.uniform(0, 0.06f);
+  Point const tilt = direction(s.draws.angle()) * slope;
   uint64_t element = 0;
   s.canvas.each([&](float* pixel, Point p) {
     float const light = brightness * (1 + dot(p - Point{0.5f, 0.5f}, tilt));
