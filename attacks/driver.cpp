@@ -26,6 +26,7 @@ struct Active {
   void keep(const std::vector<int64_t>& kept) {
     if (kept.size() == rows.size()) return;
     std::vector<int64_t> left;
+    left.reserve(kept.size());
     for (int64_t i : kept) left.push_back(rows[static_cast<size_t>(i)]);
     rows = std::move(left);
     clean = select(clean, kept);

@@ -169,7 +169,7 @@ std::unique_ptr<Callback> early_stopping(int patience, double minimum_change) {
 std::unique_ptr<Callback> reduce_on_plateau(double factor, int patience, double minimum_rate) {
   return std::make_unique<ReduceOnPlateau>(factor, patience, minimum_rate);
 }
-std::unique_ptr<Callback> metrics_log(std::filesystem::path run_folder) {
+std::unique_ptr<Callback> metrics_log(const std::filesystem::path& run_folder) {
   return std::make_unique<MetricsLog>(run_folder);
 }
 std::unique_ptr<Callback> last_checkpoint(std::filesystem::path path) {

@@ -30,6 +30,7 @@ double total_weight(const std::vector<float>& class_weights, const std::vector<i
 
 std::vector<int32_t> labels_at(const BatchSource& source, const std::vector<int64_t>& positions) {
   std::vector<int32_t> labels;
+  labels.reserve(positions.size());
   for (int64_t p : positions) labels.push_back(source.labels()[static_cast<size_t>(p)]);
   return labels;
 }
