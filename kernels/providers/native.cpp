@@ -49,7 +49,7 @@ class NativeConv2d final : public Conv2dProvider {
     return p.dtype == DType::f32 && fits(p.epilogue) && pass_fits(p) && kernel_of(p.pass).exists(device);
   }
   size_t workspace(Device device, const Conv2dProblem& p) const override {
-    if (device != Device::cpu) return 0;
+    if (device != Device::cpu) return bytes(native::cuda_shared_floats(p));
     bool const scatters = p.pass == ConvPass::input_gradient && native::input_gradient_scatters(p.shape);
     int64_t const image = scatters ? p.shape.h * p.shape.w * (p.shape.c / p.shape.groups) : 0;
     return bytes(native::tap_floats(p.shape) + native::shared_floats(p) + threads() * (native::worker_floats + image));

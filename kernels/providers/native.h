@@ -63,4 +63,15 @@ inline int64_t shared_floats(const Conv2dProblem& p) {
   return 0;
 }
 
+/// Parts that the GPU cuts a weight gradient's sum over pixels into: enough blocks of 64 x 64 results to fill a large
+/// GPU, none with fewer than 256 pixels. A function of the problem alone.
+inline int64_t cuda_wgrad_parts(const Conv2dShape& s) {
+  int64_t const og = s.o / s.groups, columns = s.kh * s.kw * (s.c / s.groups);
+  int64_t const tiles = s.groups * ((og + 63) / 64) * ((columns + 63) / 64), pixels = s.n * s.oh() * s.ow();
+  return std::max<int64_t>(1, std::min((512 + tiles - 1) / tiles, pixels / 256));
+}
+inline int64_t cuda_shared_floats(const Conv2dProblem& p) {
+  return p.pass == ConvPass::weight_gradient ? cuda_wgrad_parts(p.shape) * p.shape.weights() : 0;
+}
+
 }  // namespace mith::native
