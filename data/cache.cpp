@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "data/hash.h"
 #include "data/parallel.h"
@@ -98,8 +99,7 @@ std::nullopt_t unwritable(const fs::path& folder, int error) {
   return std::nullopt;
 }
 
-}  // namespace
-
+/// $MITH_CACHE, else mithridate under the user's cache folder; empty if the user has no home.
 fs::path default_cache_folder() {
   auto const variable = [](const char* name) {
     const char* const value = std::getenv(name);
@@ -111,6 +111,7 @@ fs::path default_cache_folder() {
   return {};
 }
 
+/// The set stored under the key; nothing if there is none or it is damaged, foreign or of another key.
 std::optional<DecodedSet> read_cache(const fs::path& folder, uint64_t key, int64_t images) {
   Descriptor const file(cache_file(folder, key), O_RDONLY);
   struct stat status {};
@@ -129,6 +130,7 @@ std::optional<DecodedSet> read_cache(const fs::path& folder, uint64_t key, int64
   return intact ? std::optional(std::move(set)) : std::nullopt;
 }
 
+/// Lets `decode` fill a new cache file in place; nothing, and a line saying so, if it cannot be written.
 std::optional<DecodedSet> write_cache(const fs::path& folder, uint64_t key, int64_t images, const ImageSize& size,
                                       const DecodeInto& decode) {
   std::error_code failure;
@@ -144,7 +146,7 @@ std::optional<DecodedSet> write_cache(const fs::path& folder, uint64_t key, int6
   if (!bytes) return unwritable(folder, errno);
 
   uint8_t* const pixels = bytes.get() + pixels_offset(images);
-  decode(pixels, bytes.get() + flags_offset());
+  decode(size, pixels, bytes.get() + flags_offset());
   hash_pixels(pixels, images, size.bytes(), reinterpret_cast<uint64_t*>(bytes.get() + hashes_offset(images)));
   Header header{.key = key, .images = images, .height = size.height, .width = size.width, .channels = size.channels};
   header.checksum = checksum_of(bytes.get(), header);
@@ -155,6 +157,26 @@ std::optional<DecodedSet> write_cache(const fs::path& folder, uint64_t key, int6
   if (!synced || failure) return unwritable(folder, synced ? failure.value() : errno);
   aside.path.clear();
   return view_of(bytes, header);
+}
+
+DecodedSet in_memory(int64_t images, const ImageSize& size, const std::string& source, const DecodeInto& decode) {
+  DecodedSet set{size, std::vector<uint8_t>(static_cast<size_t>(images)), nullptr};
+  auto const pixels = new_pixels(images, size, source);
+  decode(size, pixels.get(), set.usable.data());
+  set.pixels = pixels;
+  return set;
+}
+
+}  // namespace
+
+DecodedSet through_cache(fs::path folder, uint64_t key, int64_t images, const std::string& source,
+                         const std::function<ImageSize()>& size, const DecodeInto& decode) {
+  if (folder.empty()) folder = default_cache_folder();
+  if (folder.empty()) return in_memory(images, size(), source, decode);
+  if (auto found = read_cache(folder, key, images)) return std::move(*found);
+  ImageSize const known = size();
+  auto written = write_cache(folder, key, images, known, decode);
+  return written ? std::move(*written) : in_memory(images, known, source, decode);
 }
 
 }  // namespace mith

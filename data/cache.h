@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "data/pixels.h"
@@ -18,16 +18,13 @@ struct DecodedSet {
   std::shared_ptr<const uint8_t> pixels;  ///< [usable.size(),h,w,c]
 };
 
-/// $MITH_CACHE, else mithridate under the user's cache folder; empty if the user has no home.
-std::filesystem::path default_cache_folder();
+/// Fills the pixels and the usable flags of every image.
+using DecodeInto = std::function<void(const ImageSize&, uint8_t* pixels, uint8_t* usable)>;
 
-/// The set stored under the key; nothing if there is none or it is damaged, foreign or of another key.
-std::optional<DecodedSet> read_cache(const std::filesystem::path& folder, uint64_t key, int64_t images);
-
-/// Lets `decode` fill the pixels and the usable flags straight into a new cache file. Nothing if the folder cannot be
-/// written or has no room, with a line saying so; what `decode` throws passes through and leaves no file.
-using DecodeInto = std::function<void(uint8_t* pixels, uint8_t* usable)>;
-std::optional<DecodedSet> write_cache(const std::filesystem::path& folder, uint64_t key, int64_t images,
-                                      const ImageSize&, const DecodeInto& decode);
+/// The set stored under the key in `folder` (empty: $MITH_CACHE, else mithridate under the user's cache folder). If
+/// there is none, or it is damaged or foreign, `decode` fills a new one; `size` is asked only then. A folder that
+/// cannot be written, or has no room, costs a line and the time of the next run. What `decode` throws passes through.
+DecodedSet through_cache(std::filesystem::path folder, uint64_t key, int64_t images, const std::string& source,
+                         const std::function<ImageSize()>& size, const DecodeInto& decode);
 
 }  // namespace mith

@@ -77,27 +77,6 @@ void decode_all(const Listing& listing, const ImageSize& size, uint8_t* pixels, 
   progress.finish();
 }
 
-DecodedSet decode_without_cache(const Listing& listing, const ImageSize& size, Reasons& reasons) {
-  DecodedSet set{size, std::vector<uint8_t>(listing.images.size()), nullptr};
-  auto const pixels = new_pixels(static_cast<int64_t>(listing.images.size()), size, listing.source);
-  decode_all(listing, size, pixels.get(), set.usable.data(), reasons);
-  set.pixels = pixels;
-  return set;
-}
-
-DecodedSet decode_or_map(const Listing& listing, const DataOptions& options, Reasons& reasons) {
-  fs::path const folder = options.cache.empty() ? default_cache_folder() : options.cache;
-  int64_t const n = static_cast<int64_t>(listing.images.size());
-  if (folder.empty()) return decode_without_cache(listing, common_size(listing, options), reasons);
-  uint64_t const key = cache_key(listing, options);
-  if (auto found = read_cache(folder, key, n)) return std::move(*found);
-  ImageSize const size = common_size(listing, options);
-  auto written = write_cache(folder, key, n, size, [&](uint8_t* pixels, uint8_t* usable) {
-    decode_all(listing, size, pixels, usable, reasons);
-  });
-  return written ? std::move(*written) : decode_without_cache(listing, size, reasons);
-}
-
 /// One line a broken image, and their count; with `strict` the first one stops the run.
 void report_broken(const Listing& listing, const std::vector<uint8_t>& usable, const Reasons& reasons, bool strict) {
   int64_t broken = 0;
@@ -116,7 +95,12 @@ void report_broken(const Listing& listing, const std::vector<uint8_t>& usable, c
 
 Source read_images(const Listing& listing, const DataOptions& options) {
   Reasons reasons(listing.images.size());
-  DecodedSet const decoded = decode_or_map(listing, options, reasons);
+  DecodedSet const decoded = through_cache(
+      options.cache, cache_key(listing, options), static_cast<int64_t>(listing.images.size()), listing.source,
+      [&] { return common_size(listing, options); },
+      [&](const ImageSize& size, uint8_t* pixels, uint8_t* usable) {
+        decode_all(listing, size, pixels, usable, reasons);
+      });
   report_broken(listing, decoded.usable, reasons, options.strict);
   Source source;
   ImageSet& all = source.all;

@@ -105,6 +105,15 @@ std::vector<uint8_t> made_image(int64_t i, int64_t height, int64_t width, int64_
   return pixels;
 }
 
+std::string made_images(int64_t first, int64_t n, int64_t height, int64_t width, int64_t channels) {
+  std::string bytes;
+  for (int64_t i = first; i < first + n; ++i) {
+    auto const image = made_image(i, height, width, channels);
+    bytes.append(image.begin(), image.end());
+  }
+  return bytes;
+}
+
 void write_png(const fs::path& path, int64_t i, int64_t height, int64_t width, int64_t channels) {
   fs::create_directories(path.parent_path());
   auto const pixels = made_image(i, height, width, channels);

@@ -39,6 +39,8 @@ std::string npy_bytes(const std::string& descr, const std::string& shape, const 
 
 /// Image i of a made set: every byte follows from i.
 std::vector<uint8_t> made_image(int64_t i, int64_t height, int64_t width, int64_t channels);
+/// Images `first` to `first + n - 1`, byte after byte.
+std::string made_images(int64_t first, int64_t n, int64_t height, int64_t width, int64_t channels);
 void write_png(const std::filesystem::path&, int64_t i, int64_t height, int64_t width, int64_t channels);
 void write_jpeg(const std::filesystem::path&, int64_t i, int64_t height, int64_t width, int64_t channels);
 void write_bmp(const std::filesystem::path&, int64_t i, int64_t height, int64_t width);
