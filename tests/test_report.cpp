@@ -1,13 +1,12 @@
 // Metrics against published and hand-computed values; the report's three forms; progress lines.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
 #include <sstream>
 
 #include "engine/files/files.h"
@@ -76,11 +75,15 @@ Report report() {
 /// Tags that are opened and not closed, or closed and not open, in order; empty for well-formed HTML.
 std::vector<std::string> unbalanced_tags(const std::string& html) {
   std::vector<std::string> open, wrong;
-  std::regex const tag("<(/?)([a-zA-Z][a-zA-Z0-9]*)([^>]*)>");
-  for (auto it = std::sregex_iterator(html.begin(), html.end(), tag); it != std::sregex_iterator(); ++it) {
-    std::string const name = (*it)[2], rest = (*it)[3];
-    if (name == "meta" || name == "img" || name == "br" || rest.ends_with("/")) continue;
-    if ((*it)[1].length() == 0)
+  for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
+    size_t const end = html.find('>', at);
+    if (end == std::string::npos) return {"<"};
+    std::string const tag = html.substr(at + 1, end - at - 1);
+    bool const closes = tag.starts_with("/");
+    std::string const name = tag.substr(closes, tag.find_first_of(" \n/", closes) - closes);
+    if (name == "!DOCTYPE" || tag.ends_with("/")) continue;
+    if (name == "meta" || name == "img" || name == "br") continue;
+    if (!closes)
       open.push_back(name);
     else if (!open.empty() && open.back() == name)
       open.pop_back();
@@ -390,5 +393,7 @@ TEST_CASE("progress is one plain line at the end where there is no terminal, and
   size_t const length = std::fread(text, 1, sizeof text - 1, file);
   std::fclose(file);
   std::string const output(text, length);
-  CHECK(std::regex_match(output, std::regex("epoch 1/2  100 images, [0-9.]+/s, 0 s  loss 0\\.5\na line\n")));
+  CHECK(output.starts_with("epoch 1/2  100 images, "));
+  CHECK(output.ends_with("/s, 0 s  loss 0.5\na line\n"));
+  CHECK(std::ranges::count(output, '\n') == 2);
 }
