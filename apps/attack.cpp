@@ -6,6 +6,7 @@
 #include "apps/common/command_line.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
+#include "apps/common/output_folder.h"
 #include "apps/common/registry_help.h"
 #include "engine/files/files.h"
 

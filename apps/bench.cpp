@@ -1,6 +1,7 @@
 // mith-bench: how fast training and attacks are here.
 #include <algorithm>
 #include <chrono>
+#include <iomanip>
 #include <iostream>
 
 #include "apps/common/command_line.h"
@@ -135,13 +136,14 @@ void measure_on_request(Task& task) {
 }
 
 void print_table(const Json& result) {
-  std::cout << result["benchmark"].get<std::string>() << ' ' << result["net"].get<std::string>() << " on "
-            << result["data"].get<std::string>() << ", " << result["images"] << " images, batch " << result["batch"]
-            << '\n';
-  if (result.contains("attack")) std::cout << "  " << result["attack"].get<std::string>() << '\n';
-  std::cout << "  median " << result["median_seconds"] << " s, " << result["images_per_second"] << " images/s ("
-            << result["seconds"].size() << " rounds of " << result["least_seconds"] << " to " << result["most_seconds"]
-            << " s; counted: " << result["counted"].get<std::string>() << ")\n";
+  auto const text = [&](const char* key) { return result[key].get<std::string>(); };
+  auto const number = [&](const char* key) { return result[key].get<double>(); };
+  std::cout << text("benchmark") << ' ' << text("net") << " on " << text("data") << ", " << result["images"]
+            << " images, batch " << result["batch"] << '\n';
+  if (result.contains("attack")) std::cout << "  " << text("attack") << '\n';
+  std::cout << std::setprecision(4) << "  median " << number("median_seconds") << " s, " << number("images_per_second")
+            << " images/s (" << result["seconds"].size() << " rounds of " << number("least_seconds") << " to "
+            << number("most_seconds") << " s; counted: " << text("counted") << ")\n";
 }
 
 void measure(Task& task, int64_t rounds, bool json) {

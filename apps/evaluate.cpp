@@ -1,13 +1,14 @@
 // mith-evaluate: how well models stand up to attacks, as a table and a report.
 #include <iostream>
+#include <optional>
 
 #include "apps/common/command_line.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
+#include "apps/common/output_folder.h"
 #include "apps/common/registry_help.h"
 #include "engine/files/files.h"
-#include "engine/train/progress.h"
 
 namespace mith {
 namespace {
@@ -67,7 +68,6 @@ void dump(const Model& model, const ImageSource& images, int64_t batch, const st
     extend(gradients, out.input_gradient);
   }
   Shape const one = images.image_shape(), all{images.size(), one[0], one[1], one[2]};
-  make_writable_folder(folder);
   write_npy(folder / "images.npy", pixels, all);
   write_npy(folder / "labels.npy", std::vector<int64_t>(images.labels().begin(), images.labels().end()),
             {images.size()});
@@ -110,7 +110,9 @@ int evaluate(int argc, char** argv) {
     require(set.ids == images.front().ids, "--data ", o.data,
             ": the models' runs split it differently; evaluate them apart");
   for (const Model& s : surrogates) require_same_images(s, models.front());
-  if (!o.report.empty()) make_writable_folder(o.report);
+  std::optional<OutputFolder> report_folder, dump_folder;
+  if (!o.report.empty()) report_folder.emplace(o.report);
+  if (!o.dump.empty()) dump_folder.emplace(o.dump);
 
   Report report =
       make_report("Evaluation", images.front(), o.data, part.default_part, static_cast<uint64_t>(line.common.seed));
@@ -121,8 +123,10 @@ int evaluate(int argc, char** argv) {
   }
   add_masking_warnings(report.rows);
   report.configuration = build_information();
-  if (!o.dump.empty()) dump(models.front(), ImageSource(images.front()), o.batch, o.dump);
-  if (!o.report.empty()) write_report(report, o.report);
+  if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
+  if (report_folder) write_report(report, report_folder->path());
+  for (auto* folder : {&report_folder, &dump_folder})
+    if (*folder) (*folder)->keep();
 
   std::cout << (line.common.json ? to_json(report).dump(2) + "\n" : to_table(report));
   if (!line.common.json && !o.report.empty())

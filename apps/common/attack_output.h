@@ -8,24 +8,6 @@
 
 namespace mith {
 
-/// A folder of results. If the program fails, what this object created is removed again.
-class OutputFolder {
- public:
-  explicit OutputFolder(std::filesystem::path path);
-  ~OutputFolder();
-  OutputFolder(const OutputFolder&) = delete;
-  OutputFolder& operator=(const OutputFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  /// A sub-folder, emptied of what an earlier run left.
-  std::filesystem::path subfolder(const std::string& name);
-  void keep() { kept_ = true; }
-
- private:
-  std::filesystem::path path_;
-  std::vector<std::filesystem::path> created_;
-  bool kept_ = false;
-};
-
 /// A folder name for each attack: its name, then name-2, name-3, ...
 std::vector<std::string> attack_folders(const std::vector<std::string>& specs);
 

@@ -29,6 +29,11 @@ std::string first_line(std::string text) { return text.substr(0, text.find('\n')
   throw UsageError(cat("--config: unknown option '", key, "'", suggestion("--" + key, option_names(app))));
 }
 
+/// The parser takes whatever follows an option for its value, even another option.
+void require_value(const std::string& name, const std::string& given) {
+  require(!given.starts_with("--"), name, " needs a value, not the option ", given);
+}
+
 Device device_named(const std::string& name) {
   if (name == "auto") return available(Device::cuda) ? Device::cuda : Device::cpu;
   for (Device d : {Device::cpu, Device::simt, Device::cuda})
@@ -47,18 +52,19 @@ CommandLine::CommandLine(std::string program, const std::string& purpose, const 
   app_->name(program_);
   app_->description(purpose + "\n\nExamples:\n" + examples);
   app_->get_formatter()->column_width(34);
-  app_->set_version_flag("--version", [this] { return version_text(program_); });
-  app_->set_config("--config", "", "read these options from a TOML file; the command line wins")->option_text("FILE");
-  app_->get_option("--help")->group("Common");
-  app_->get_option("--version")->group("Common");
-  app_->get_option("--config")->group("Common");
+  app_->set_help_flag();
+  app_->allow_config_extras(CLI::config_extras_mode::error);
 }
 CommandLine::~CommandLine() = default;
 
 CLI::Option* CommandLine::add(const std::string& name, const std::string& value, const std::string& shown_default,
                               const std::string& help, std::function<void(const std::string&)> set) {
   std::string const described = shown_default.empty() ? help : help + " [" + shown_default + "]";
-  return app_->add_option_function<std::string>(name, set, described)->option_text(value);
+  auto const checked = [name, set](const std::string& given) {
+    require_value(name, given);
+    set(given);
+  };
+  return app_->add_option_function<std::string>(name, checked, described)->option_text(value);
 }
 
 void CommandLine::text(const std::string& name, std::string& target, const std::string& value,
@@ -68,7 +74,11 @@ void CommandLine::text(const std::string& name, std::string& target, const std::
 
 void CommandLine::texts(const std::string& name, std::vector<std::string>& target, const std::string& value,
                         const std::string& help) {
-  app_->add_option(name, target, help)->option_text(value + " ...");
+  auto const set = [name, &target](const std::vector<std::string>& given) {
+    for (const std::string& one : given) require_value(name, one);
+    target = given;
+  };
+  app_->add_option_function<std::vector<std::string>>(name, set, help)->option_text(value + " ...");
 }
 
 void CommandLine::choice(const std::string& name, std::string& target, const std::vector<std::string>& choices,
@@ -104,10 +114,9 @@ void CommandLine::flag(const std::string& name, bool& target, const std::string&
 
 bool CommandLine::given(const std::string& name) const { return app_->count(name) > 0; }
 
-bool CommandLine::parse(int argc, char** argv) {
-  for (CLI::Option* option : app_->get_options())
-    if (option->get_group() == "Options") option->group("Options of " + program_);
+void CommandLine::add_common() {
   size_t const own = app_->get_options().size();
+  for (CLI::Option* option : app_->get_options()) option->group("Options of " + program_);
   choice("--device", common.device, {"auto", "cpu", "cuda", "simt"},
          "where to compute; auto takes a GPU if there is one");
   integer("--seed", common.seed, 0, INT64_MAX, "of every random draw");
@@ -117,9 +126,16 @@ bool CommandLine::parse(int argc, char** argv) {
   flag("--strict", common.strict, "broken images and NaN gradients stop the run");
   flag("--quiet", common.quiet, "no progress on stderr");
   flag("--json", common.json, "one JSON document on stdout instead of tables");
+  app_->set_config("--config", "", "read these options from a TOML file; the command line wins")->option_text("FILE");
+  app_->set_help_flag("-h,--help", "print this");
+  app_->set_version_flag(
+      "--version", [this] { return version_text(program_); }, "print version, build and devices");
   auto const options = app_->get_options();
-  for (size_t i = own; i < options.size(); ++i) options[i]->group("Common");
+  for (size_t i = own; i < options.size(); ++i) options[i]->group("Common options");
+}
 
+bool CommandLine::parse(int argc, char** argv) {
+  add_common();
   try {
     app_->parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -174,8 +190,9 @@ int run_app(const std::string& program, const std::function<int()>& body) {
 }
 
 std::string version_text(const std::string& program) {
+  Json const build = build_information();
   std::string text = program + "\n";
-  for (auto& [key, value] : build_information().items())
+  for (auto const& [key, value] : build.items())
     text += "  " + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump()) + "\n";
   return text;
 }

@@ -50,6 +50,7 @@ class CommandLine {
  private:
   CLI::Option* add(const std::string& name, const std::string& value, const std::string& shown_default,
                    const std::string& help, std::function<void(const std::string&)> set);
+  void add_common();
   void apply_common();
   std::string program_;
   std::unique_ptr<CLI::App> app_;

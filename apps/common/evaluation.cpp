@@ -270,7 +270,7 @@ Report make_report(const std::string& title, const ImageSet& images, const std::
   Report report;
   report.title = title;
   report.seed = seed;
-  report.device = describe(default_device());
+  report.device = name_of(default_device());
   report.data_source = source;
   report.data_split = part.empty() ? default_part : part;
   report.n = images.size();

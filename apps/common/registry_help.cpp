@@ -1,6 +1,7 @@
 #include "apps/common/registry_help.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "attacks/attack.h"
 #include "engine/nn/network.h"
@@ -40,18 +41,23 @@ std::string indented(const std::string& text) {
 
 std::string list_entries(const std::string& heading, const std::vector<const Entry*>& entries,
                          const std::vector<std::string>& fact_columns) {
-  std::vector<Cells> rows;
   Cells head{"name"};
   head.insert(head.end(), fact_columns.begin(), fact_columns.end());
-  head.insert(head.end(), {"what it is", "paper"});
-  rows.push_back(head);
+  std::vector<Cells> rows{head};
   for (const Entry* entry : entries) {
     Cells row{entry->name};
     for (const std::string& column : fact_columns) row.push_back(fact(*entry, column));
-    row.insert(row.end(), {entry->summary, entry->paper});
     rows.push_back(row);
   }
-  return heading + "\n" + aligned(rows);
+  std::istringstream lines(aligned(rows));
+  std::string text = heading + "\n", line;
+  std::getline(lines, line);
+  text += line + "\n";
+  for (const Entry* entry : entries) {
+    std::getline(lines, line);
+    text += line + "\n      " + entry->summary + "\n      " + entry->paper + "\n";
+  }
+  return text;
 }
 
 std::string describe_entry(const Entry& entry, const std::vector<Field>& fields) {

@@ -7,7 +7,7 @@
 
 namespace mith {
 
-/// Rows of name, some facts, summary, in aligned columns.
+/// Name and some facts of each entry in aligned columns, its summary and paper below.
 std::string list_entries(const std::string& heading, const std::vector<const Entry*>&,
                          const std::vector<std::string>& fact_columns);
 /// One entry in full: summary, facts, rule, paper, fields with their defaults.

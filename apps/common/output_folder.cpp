@@ -1,0 +1,27 @@
+#include "apps/common/output_folder.h"
+
+#include "engine/files/files.h"
+
+namespace mith {
+namespace fs = std::filesystem;
+
+OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
+  if (!fs::exists(path_)) created_.push_back(path_);
+  make_writable_folder(path_);
+}
+
+OutputFolder::~OutputFolder() {
+  std::error_code ignored;
+  if (!kept_)
+    for (const fs::path& folder : created_) fs::remove_all(folder, ignored);
+}
+
+fs::path OutputFolder::subfolder(const std::string& name) {
+  fs::path const folder = path_ / name;
+  if (!fs::exists(folder)) created_.push_back(folder);
+  fs::remove_all(folder / "png");
+  make_writable_folder(folder);
+  return folder;
+}
+
+}  // namespace mith
