@@ -8,8 +8,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#include <stb/stb_image_write.h>
+#include <stb/stb_image_write.h>  // the engine's report holds its implementation
 
 namespace mith::fixtures {
 namespace fs = std::filesystem;
@@ -33,6 +32,11 @@ std::string deflated(const std::string& content) {
   packed.resize(stream.total_out);
   deflateEnd(&stream);
   return packed;
+}
+
+/// A callback of stb's writers.
+void to_stream(void* stream, void* bytes, int count) {
+  static_cast<std::ofstream*>(stream)->write(static_cast<const char*>(bytes), count);
 }
 
 void require_written(int written, const fs::path& path) {
@@ -79,7 +83,7 @@ std::string zip_bytes(const std::vector<ZipContent>& entries) {
                                little(entry.zip64 ? no_number : packed.size(), 4) +
                                little(entry.zip64 ? no_number : size, 4) + little(entry.name.size(), 2);
     file += little(0x04034b50, 4) + common + little(extra.size(), 2) + entry.name + extra + packed;
-    directory += little(0x02014b50, 4) + little(20, 2) + common + little(extra.size(), 2) + little(0, 10) +
+    directory += little(0x02014b50, 4) + little(20, 2) + common + little(extra.size(), 2) + std::string(10, '\0') +
                  little(entry.zip64 ? no_number : offset, 4) + entry.name + extra;
   }
   std::string const end = little(0x06054b50, 4) + little(0, 4) + little(entries.size(), 2) + little(entries.size(), 2) +
@@ -116,23 +120,27 @@ std::string made_images(int64_t first, int64_t n, int64_t height, int64_t width,
 
 void write_png(const fs::path& path, int64_t i, int64_t height, int64_t width, int64_t channels) {
   fs::create_directories(path.parent_path());
+  std::ofstream out(path, std::ios::binary);
   auto const pixels = made_image(i, height, width, channels);
   int const w = static_cast<int>(width), h = static_cast<int>(height), c = static_cast<int>(channels);
-  require_written(stbi_write_png(path.c_str(), w, h, c, pixels.data(), w * c), path);
+  require_written(stbi_write_png_to_func(to_stream, &out, w, h, c, pixels.data(), w * c), path);
 }
 
 void write_jpeg(const fs::path& path, int64_t i, int64_t height, int64_t width, int64_t channels) {
   fs::create_directories(path.parent_path());
+  std::ofstream out(path, std::ios::binary);
   auto const pixels = made_image(i, height, width, channels);
   int const w = static_cast<int>(width), h = static_cast<int>(height), c = static_cast<int>(channels);
-  require_written(stbi_write_jpg(path.c_str(), w, h, c, pixels.data(), 90), path);
+  require_written(stbi_write_jpg_to_func(to_stream, &out, w, h, c, pixels.data(), 90), path);
 }
 
 void write_bmp(const fs::path& path, int64_t i, int64_t height, int64_t width) {
   fs::create_directories(path.parent_path());
+  std::ofstream out(path, std::ios::binary);
   auto const pixels = made_image(i, height, width, 3);
-  require_written(stbi_write_bmp(path.c_str(), static_cast<int>(width), static_cast<int>(height), 3, pixels.data()),
-                  path);
+  require_written(
+      stbi_write_bmp_to_func(to_stream, &out, static_cast<int>(width), static_cast<int>(height), 3, pixels.data()),
+      path);
 }
 
 }  // namespace mith::fixtures
