@@ -30,6 +30,7 @@ std::string compiler() {
 template <class Provider>
 std::vector<std::string> names(const std::vector<const Provider*>& providers) {
   std::vector<std::string> all;
+  all.reserve(providers.size());
   for (const Provider* p : providers) all.emplace_back(p->name());
   return all;
 }

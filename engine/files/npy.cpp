@@ -101,7 +101,7 @@ class HeaderReader {
     if (text_.empty() || (text_[0] != '\'' && text_[0] != '"')) fail();
     size_t const end = text_.find(text_[0], 1);
     if (end == std::string_view::npos) fail();
-    std::string const value(text_.substr(1, end - 1));
+    std::string value(text_.substr(1, end - 1));
     text_.remove_prefix(end + 1);
     return value;
   }
@@ -141,7 +141,7 @@ std::string read_header(ByteFile& file) {
   char start[8] = {};
   file.read(start, sizeof start);
   if (std::string_view(start, magic.size()) != magic) file.fail("it is not a .npy file");
-  int const version = start[6];
+  int const version = static_cast<unsigned char>(start[6]);
   if (version < 1 || version > 3) file.fail(cat(".npy version ", version, " is not known"));
   uint32_t length = 0;
   file.read(&length, version == 1 ? 2 : 4);

@@ -202,6 +202,7 @@ SafetensorsFile read_safetensors(const fs::path& path) {
 void write_safetensors(const fs::path& path, const std::vector<StoredTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   std::vector<const StoredTensor*> ordered;
+  ordered.reserve(tensors.size());
   for (const StoredTensor& tensor : tensors) ordered.push_back(&tensor);
   // Wide elements first: then every tensor is aligned for its type.
   std::ranges::stable_sort(ordered, std::greater(), [](auto* t) { return size_of(t->value.dtype()); });

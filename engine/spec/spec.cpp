@@ -107,10 +107,10 @@ std::string format_number(double value) {
   float const single = static_cast<float>(value);
   bool const float_holds_it = std::isfinite(single) && (single != 0 || value == 0);
   if (!float_holds_it) return shortest_decimal(value);
-  std::string const decimal = shortest_decimal(single);
+  std::string decimal = shortest_decimal(single);
   double const levels = std::round(value * 255);
   if (static_cast<float>(levels / 255) != single) return decimal;
-  std::string const fraction = shortest_decimal(levels) + "/255";
+  std::string fraction = shortest_decimal(levels) + "/255";
   return fraction.size() < decimal.size() ? fraction : decimal;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 
 namespace mith {
@@ -20,7 +21,7 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 /// "41 s", "3 min 05 s", "2 h 07 min".
 std::string duration(double seconds) {
   char text[64];
-  auto const s = static_cast<long long>(seconds + 0.5);
+  long long const s = std::llround(seconds);
   if (s < 60)
     std::snprintf(text, sizeof text, "%lld s", s);
   else if (s < 3600)
