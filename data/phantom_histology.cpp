@@ -186,7 +186,7 @@ std::vector<Blob> islands(Slide& s) {
   std::vector<Blob> all;
   float const spacing = s.draws.uniform(0.65f, 0.85f) * s.scale;
   for (Point const p : Cells(spacing, 0.2f, s.draws).seeds()) {
-    float const radius = spacing * s.draws.uniform(0.40f, 0.54f), axis = std::sqrt(s.draws.uniform(1.0f, 1.6f));
+    float const radius = spacing * s.draws.uniform(0.46f, 0.57f), axis = std::sqrt(s.draws.uniform(1.0f, 1.6f));
     all.emplace_back(p, radius * axis, radius / axis, s.draws.angle(), 0.10f, s.draws);
   }
   keep_visible(all);
@@ -238,7 +238,7 @@ void draw_colon_adenocarcinoma(Slide& s) {
 void draw_lung_adenocarcinoma(Slide& s) {
   stroma(s, 0.68f, s.draws.uniform(0.68f, 0.88f));
   std::vector<Blob> const glands =
-      scattered(s, 120, 0.085f, 0.19f, 1.9f, 0.10f, 0.045f, [](const Blob&) { return true; });
+      scattered(s, 160, 0.085f, 0.19f, 1.9f, 0.10f, 0.030f, [](const Blob&) { return true; });
   stroma_cells(s, 0.085f, 0.3f, [&](Point p) { return !inside_any(glands, p, 0.02f); });
   for (const Blob& gland : glands) {
     cytoplasm(s, gland, kMalignantCytoplasm, 0.5f);
@@ -267,7 +267,7 @@ struct Band {
 struct Septa {
   explicit Septa(Slide& s)
       : spaces(s.draws.uniform(0.24f, 0.34f) * s.scale, 0.26f, s.draws, 0.15f),
-        thickness(s.draws.uniform(0.013f, 0.028f) * s.scale) {}
+        thickness(s.draws.uniform(0.017f, 0.032f) * s.scale) {}
   Cells::Place at(const Slide& s, Point p) const {
     Point const q = p * 5 + s.origin;
     return spaces.at(p + Point{s.noise.at(q) - 0.5f, s.noise.at(q + Point{7.7f, 3.1f}) - 0.5f} * 0.07f);
@@ -295,7 +295,7 @@ void septal_cells(Slide& s, const Septa& septa, const Band& bundle) {
 
 void draw_lung_benign(Slide& s) {
   stroma(s, 0.62f, s.draws.uniform(0.70f, 0.88f));
-  Band const bundle(s, 0.24f);
+  Band const bundle(s, 0.16f);
   stroma_cells(s, 0.075f, 0.3f, [&](Point p) { return bundle.covers(s, p) > 0; });
   Septa const septa(s);
   float const edge = 0.5f * s.canvas.pixel_width() + 0.002f;
@@ -345,7 +345,7 @@ void draw_lung_squamous(Slide& s) {
 
 /// White glass where the section is torn, so that the share of white says little about the class.
 void tear(Slide& s) {
-  Band const crack(s, 0.19f);
+  Band const crack(s, 0.16f);
   s.canvas.each([&](float* pixel, Point p) { blend(pixel, kOpen, crack.covers(s, p)); });
 }
 
@@ -355,10 +355,10 @@ void expose(Slide& s) {
   double sum[2] = {0, 0};
   s.canvas.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
   float const pixels = float(s.canvas.size() * s.canvas.size());
-  float const target[2] = {0.44f * s.draws.spread(0.27f), 0.47f * s.draws.spread(0.27f)};
+  float const target[2] = {0.44f * s.draws.spread(0.22f), 0.47f * s.draws.spread(0.22f)};
   float gain[2];
   for (int k = 0; k < 2; ++k)
-    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.85f), 0.55f, 1.6f);
+    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.95f), 0.62f, 1.8f);
   s.canvas.each([&](float* pixel, Point) { pixel[0] *= gain[0], pixel[1] *= gain[1]; });
 }
 
@@ -367,7 +367,7 @@ void photograph(Slide& s, uint8_t* out, const DrawKey& noise_key, int64_t id) {
   Rgb const haematoxylin = mix(Rgb{0.70f, 0.68f, 0.24f}, Rgb{0.55f, 0.74f, 0.36f}, s.draws.uniform());
   Rgb const eosin = mix(Rgb{0.07f, 0.86f, 0.34f}, Rgb{0.15f, 0.80f, 0.52f}, s.draws.uniform());
   Rgb const lamp = mix(Rgb{0.96f, 0.94f, 0.97f}, Rgb{0.98f, 0.97f, 0.95f}, s.draws.uniform());
-  float const brightness = s.draws.uniform(0.86f, 1.02f);
+  float const brightness = s.draws.uniform(0.88f, 1.02f);
   float const slope = s.draws.uniform(0, 0.06f);
   Point const tilt = direction(s.draws.angle()) * slope;
   uint64_t element = 0;
