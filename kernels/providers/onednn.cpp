@@ -248,19 +248,21 @@ class OnednnConv2d final : public Conv2dProvider {
   bool supports(Device device, const Conv2dProblem& p) const override {
     if (device != Device::cpu || p.dtype != DType::f32 || !p.prologue.empty() || !epilogue_fits(p.epilogue))
       return false;
-    // With few input channels its input gradient is slow: 28x28x1 <- 32 of batch 64 takes 2.2 ms on one core against
-    // 0.76 natively, 28x28x3 <- 32 takes 4.1 against 2.2, a 7x7 stem at 112x112x3 11.6 against 4.7. Everywhere else
-    // (forward and weight gradient of one channel included, at 0.48 against 0.61 ms and 0.35 against 0.73) it is ahead.
-    if (p.pass == ConvPass::input_gradient && native::input_gradient_scatters(p.shape)) return false;
-    // Over sums as short as a first layer's the pass for the ReLU costs more than oneDNN gains: 0.66 against 0.60 ms.
-    int64_t const depth = p.shape.weights() / p.shape.o;
-    if (p.pass == ConvPass::forward && p.epilogue.activation != Activation::none && depth <= 32 && p.shape.groups == 1)
-      return false;
     // oneDNN has no epilogues in backward.
     bool const plain =
         p.epilogue.only_bias_and_activation() && !p.epilogue.bias && p.epilogue.activation == Activation::none;
     if (p.pass != ConvPass::forward && !plain) return false;
     return plan(p) != nullptr;
+  }
+  bool recommended(const Conv2dProblem& p) const override {
+    // With few input channels its input gradient is slow: 28x28x1 <- 32 of batch 64 takes 2.2 ms on one core against
+    // 0.76 natively, 28x28x3 <- 32 takes 4.1 against 2.2, a 7x7 stem at 112x112x3 11.6 against 4.7. Everywhere else
+    // (forward and weight gradient of one channel included, at 0.48 against 0.61 ms and 0.35 against 0.73) it is ahead.
+    if (p.pass == ConvPass::input_gradient) return !native::input_gradient_scatters(p.shape);
+    // Over sums as short as a first layer's the pass for the ReLU costs more than oneDNN gains: 0.66 against 0.60 ms.
+    int64_t const depth = p.shape.weights() / p.shape.o;
+    bool const short_relu = p.epilogue.activation != Activation::none && depth <= 32 && p.shape.groups == 1;
+    return p.pass != ConvPass::forward || !short_relu;
   }
   size_t workspace(Device, const Conv2dProblem& p) const override { return plan(p)->workspace(); }
   void run(const Stream& stream, const Conv2dProblem& p, void* x, void* w, void* y, void* scratch) const override {

@@ -48,8 +48,10 @@ struct Registry {
             ", does not support ", describe(problem), " on ", name_of(device));
       return *forced;
     }
-    for (const auto& provider : providers) {
-      if (provider->supports(device, problem)) return *provider;
+    for (bool const recommended : {true, false}) {
+      for (const auto& provider : providers) {
+        if ((!recommended || provider->recommended(problem)) && provider->supports(device, problem)) return *provider;
+      }
     }
     throw Error(cat("no provider supports ", describe(problem), " on ", name_of(device)));
   }

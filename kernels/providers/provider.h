@@ -104,6 +104,7 @@ struct MatmulProvider {
   virtual ~MatmulProvider() = default;
   virtual std::string_view name() const = 0;
   virtual bool supports(Device, const MatmulProblem&) const = 0;
+  virtual bool recommended(const MatmulProblem&) const { return true; }       ///< false: right, but known to be slow
   virtual size_t workspace(Device, const MatmulProblem&) const { return 0; }  ///< bytes of scratch that run() needs
   virtual void run(const Stream&, const MatmulProblem&, void* y, const void* a, const void* b, void* scratch) const = 0;
 };
@@ -112,6 +113,7 @@ struct Conv2dProvider {
   virtual ~Conv2dProvider() = default;
   virtual std::string_view name() const = 0;
   virtual bool supports(Device, const Conv2dProblem&) const = 0;
+  virtual bool recommended(const Conv2dProblem&) const { return true; }  ///< false: right, but known to be slow
   virtual size_t workspace(Device, const Conv2dProblem&) const { return 0; }
   /// Of x, w, y the one that the pass writes is written, the others are read.
   virtual void run(const Stream&, const Conv2dProblem&, void* x, void* w, void* y, void* scratch) const = 0;
@@ -135,7 +137,8 @@ void clear_forced_providers();
 /// What is forced now, for config.json: op -> name.
 std::map<std::string, std::string> forced_providers();
 
-/// The provider that run_* would use: the forced one, or the first of the policy's order that supports the problem.
+/// The provider that run_* would use: the forced one, or the first of the policy's order that supports the problem and
+/// is recommended for it, or the first that supports it.
 const MatmulProvider& choose(Device, const MatmulProblem&);
 const Conv2dProvider& choose(Device, const Conv2dProblem&);
 
