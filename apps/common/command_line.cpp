@@ -93,7 +93,7 @@ void CommandLine::choice(const std::string& name, std::string& target, const std
 }
 
 void CommandLine::number(const std::string& name, double& target, double low, double high, const std::string& help) {
-  add(name, "X", format_number(target), help, [=, &target](const std::string& given) {
+  add(name, "X", target < low ? "" : format_number(target), help, [=, &target](const std::string& given) {
     target = parse_number(given, name);
     require(target >= low && target <= high, name, ": ", given, " is outside ", format_number(low), " to ",
             format_number(high));

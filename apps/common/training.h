@@ -18,7 +18,8 @@ struct TrainOptions {
   std::string optimizer = "adam", split = "80/10/10", class_weights = "balanced";
   std::vector<std::string> lr_for = {}, adversarial = {};
   int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
-  double lr = 1e-3, adversarial_weight = 0.5;
+  double lr = 0;  ///< 0: not given, see train.cpp
+  double adversarial_weight = 0.5;
   bool summary = false, resume = false, force = false;
 };
 /// Everything that shapes the result, for config.json and for the check that --resume continues the same run.
