@@ -152,9 +152,9 @@ std::optional<DecodedSet> write_cache(const fs::path& folder, uint64_t key, int6
   header.checksum = checksum_of(bytes.get(), header);
   std::memcpy(bytes.get(), &header, sizeof header);
 
-  bool const synced = ::msync(bytes.get(), static_cast<size_t>(file_bytes), MS_SYNC) == 0;
-  if (synced) fs::rename(aside.path, cache_file(folder, key), failure);
-  if (!synced || failure) return unwritable(folder, synced ? failure.value() : errno);
+  // Not synced: after a crash the checks of read_cache find what is missing.
+  fs::rename(aside.path, cache_file(folder, key), failure);
+  if (failure) return unwritable(folder, failure.value());
   aside.path.clear();
   return view_of(bytes, header);
 }

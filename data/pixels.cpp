@@ -1,5 +1,6 @@
 #include "data/pixels.h"
 
+#define STBI_NO_STDIO
 #include <stb/stb_image.h>
 #include <stb/stb_image_resize.h>
 #include <unistd.h>
@@ -8,6 +9,8 @@
 #include <array>
 #include <climits>
 #include <fstream>
+
+#include "data/integrity.h"
 
 namespace mith {
 namespace fs = std::filesystem;
@@ -31,41 +34,23 @@ std::vector<uint8_t> read_bytes(const fs::path& path) {
   return bytes;
 }
 
-ImageSize checked_size(bool known, int width, int height, int components) {
+struct ImageFile {
+  std::vector<uint8_t> bytes;
+  ImageSize size;
+};
+
+/// The file and the size that its header states. Even the header is read only after the file was checked.
+ImageFile read_image_file(const fs::path& path) {
+  ImageFile file{read_bytes(path), {}};
+  if (const char* const defect = defect_of(file.bytes)) throw BrokenImage(defect);
+  int width = 0, height = 0, components = 0;
+  int const known =
+      stbi_info_from_memory(file.bytes.data(), static_cast<int>(file.bytes.size()), &width, &height, &components);
   if (!known) throw BrokenImage(cat("is no readable JPEG, PNG or BMP (", stbi_failure_reason(), ")"));
   if (width <= 0 || height <= 0) throw BrokenImage("has no pixels");
   if (int64_t{width} * height > most_pixels) throw BrokenImage(cat("is too large: ", width, "x", height));
-  return {height, width, components >= 3 ? 3 : 1};
-}
-
-uint32_t little_u32(const uint8_t* p) { return p[0] | p[1] << 8 | p[2] << 16 | uint32_t{p[3]} << 24; }
-
-/// The decoder fills in what a truncated JPEG lacks, so the end marker is looked for: behind the start of the first
-/// scan, for segments before it may hold a whole thumbnail.
-bool jpeg_is_complete(const std::vector<uint8_t>& b) {
-  size_t at = 2;
-  while (at + 4 <= b.size() && b[at] == 0xff && b[at + 1] != 0xda) {
-    bool const padding = b[at + 1] == 0xff;
-    at += padding ? 1 : 2u + (b[at + 2] << 8 | b[at + 3]);
-  }
-  constexpr std::array<uint8_t, 2> end_of_image{0xff, 0xd9};
-  if (at >= b.size()) return false;
-  return std::search(b.begin() + static_cast<ptrdiff_t>(at), b.end(), end_of_image.begin(), end_of_image.end()) !=
-         b.end();
-}
-
-/// The decoder reads zeros behind the end of a BMP; its pixels must all be there.
-bool bmp_is_complete(const std::vector<uint8_t>& b, const ImageSize& size) {
-  if (b.size() < 30) return false;
-  int64_t const offset = little_u32(&b[10]), bits = b[28] | b[29] << 8;
-  int64_t const row_bytes = (size.width * bits + 31) / 32 * 4;
-  return offset + row_bytes * size.height <= static_cast<int64_t>(b.size());
-}
-
-bool is_complete(const std::vector<uint8_t>& b, const ImageSize& size) {
-  if (b.size() >= 2 && b[0] == 0xff && b[1] == 0xd8) return jpeg_is_complete(b);
-  if (b.size() >= 2 && b[0] == 'B' && b[1] == 'M') return bmp_is_complete(b, size);
-  return true;  // the PNG decoder itself fails where the file ends early
+  file.size = {height, width, components >= 3 ? 3 : 1};
+  return file;
 }
 
 void convert_channels(const uint8_t* from, int64_t from_channels, uint8_t* to, int64_t to_channels, int64_t pixels) {
@@ -91,25 +76,18 @@ bool is_image_name(const fs::path& path) {
   return std::find(known.begin(), known.end(), extension) != known.end();
 }
 
-ImageSize image_file_size(const fs::path& path) {
-  int width = 0, height = 0, components = 0;
-  int const known = stbi_info(path.c_str(), &width, &height, &components);
-  return checked_size(known != 0, width, height, components);
-}
+ImageSize image_file_size(const fs::path& path) { return read_image_file(path).size; }
 
 DecodedImage decode_image_file(const fs::path& path) {
-  std::vector<uint8_t> const bytes = read_bytes(path);
-  int const length = static_cast<int>(bytes.size());
+  ImageFile const file = read_image_file(path);
   int width = 0, height = 0, components = 0;
-  int const known = stbi_info_from_memory(bytes.data(), length, &width, &height, &components);
-  ImageSize const size = checked_size(known != 0, width, height, components);
-  if (!is_complete(bytes, size)) throw BrokenImage("ends early");
   std::unique_ptr<stbi_uc, StbiFree> const pixels(
-      stbi_load_from_memory(bytes.data(), length, &width, &height, &components, static_cast<int>(size.channels)));
-  if (!pixels || width != size.width || height != size.height) {
+      stbi_load_from_memory(file.bytes.data(), static_cast<int>(file.bytes.size()), &width, &height, &components,
+                            static_cast<int>(file.size.channels)));
+  if (!pixels || width != file.size.width || height != file.size.height) {
     throw BrokenImage(cat("cannot be decoded (", pixels ? "its size changed" : stbi_failure_reason(), ")"));
   }
-  return {size, {pixels.get(), pixels.get() + size.bytes()}};
+  return {file.size, {pixels.get(), pixels.get() + file.size.bytes()}};
 }
 
 void conform(const uint8_t* from, const ImageSize& from_size, uint8_t* to, const ImageSize& to_size) {

@@ -28,7 +28,7 @@ struct DecodedImage {
 
 /// JPEG, PNG or BMP by extension, in any case.
 bool is_image_name(const std::filesystem::path&);
-/// Reads the header only. Throws BrokenImage.
+/// Size and channels that decoding would give. Throws BrokenImage.
 ImageSize image_file_size(const std::filesystem::path&);
 /// Throws BrokenImage on what cannot be read, is no image, or ends early.
 DecodedImage decode_image_file(const std::filesystem::path&);
