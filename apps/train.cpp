@@ -129,8 +129,6 @@ int train(int argc, char** argv) {
   require(!o.data.empty(), "--data is missing");
   require(!o.out.empty() || o.summary, "--out is missing");
   require(o.head.empty(), "--head: no net of this version takes another head");
-  // Half the rate from trained weights: fine-tuning at the full one costs clean accuracy and gains no robustness.
-  if (o.lr == 0) o.lr = o.init.empty() ? 1e-3 : 5e-4;
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
   for (const std::string& attack : o.adversarial) make_attack(attack);
 

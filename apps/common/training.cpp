@@ -66,13 +66,18 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
 
 }  // namespace
 
+double learning_rate(const TrainOptions& o) {
+  if (o.lr > 0) return o.lr;
+  return o.init.empty() ? 1e-3 : 5e-4;
+}
+
 Json to_json(const TrainOptions& o, int64_t seed) {
   return {{"data", o.data},
           {"net", o.net},
           {"seed", seed},
           {"epochs", o.epochs},
           {"batch", o.batch},
-          {"lr", o.lr},
+          {"lr", learning_rate(o)},
           {"optimizer", o.optimizer},
           {"patience", o.patience},
           {"size", o.size},
@@ -187,7 +192,7 @@ void freeze(Network& network, const std::string& prefixes) {
 std::unique_ptr<Optimizer> build_optimizer(Network& network, const TrainOptions& options) {
   auto parameters = network.parameters();
   std::erase_if(parameters, [](const Module::Named& p) { return p.parameter->buffer; });
-  auto optimizer = make_optimizer(options.optimizer, parameters, options.lr);
+  auto optimizer = make_optimizer(options.optimizer, parameters, learning_rate(options));
   optimizer->learning_rate_scale.assign(parameters.size(), 1.0);
   for (const std::string& text : options.lr_for) {
     size_t const equals = text.find('=');
@@ -195,7 +200,7 @@ std::unique_ptr<Optimizer> build_optimizer(Network& network, const TrainOptions&
     double const rate = parse_number(text.substr(equals + 1), "--lr-for");
     require(rate >= 0, "--lr-for ", text, ": a learning rate is not negative");
     for (size_t i : with_prefix(parameters, text.substr(0, equals), "--lr-for"))
-      optimizer->learning_rate_scale[i] = rate / options.lr;
+      optimizer->learning_rate_scale[i] = rate / learning_rate(options);
   }
   return optimizer;
 }

@@ -18,10 +18,13 @@ struct TrainOptions {
   std::string optimizer = "adam", split = "80/10/10", class_weights = "balanced";
   std::vector<std::string> lr_for = {}, adversarial = {};
   int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
-  double lr = 0;  ///< 0: not given, see train.cpp
+  double lr = 0;  ///< 0: not given, see learning_rate()
   double adversarial_weight = 0.5;
   bool summary = false, resume = false, force = false;
 };
+/// --lr, or 1e-3 from scratch and 5e-4 from trained weights: fine-tuning at the full rate costs clean accuracy and
+/// gains no robustness.
+double learning_rate(const TrainOptions&);
 /// Everything that shapes the result, for config.json and for the check that --resume continues the same run.
 Json to_json(const TrainOptions&, int64_t seed);
 
