@@ -146,7 +146,7 @@ def table(result, work):
         lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
                      f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} |")
     if work == "attack":
-        left = ", ".join(f"{row['engine']} {row['accuracy']:.3f}" for row in rows)
+        left = ", ".join(f"{row['engine']} {row['accuracy']:.3f}" for row in rows if row["accuracy"] is not None)
         lines += ["", f"Accuracy left by the attack: {left}."]
     return "\n".join(lines)
 
