@@ -24,7 +24,8 @@ struct Options {
 struct Round {
   double seconds = 0;
   int64_t images = 0;
-  Json json() const { return {{"seconds", seconds}, {"images", images}}; }
+  double accuracy = 0;  ///< in training, or left by the attack: other engines must come near it
+  Json json() const { return {{"seconds", seconds}, {"images", images}, {"accuracy", accuracy}}; }
 };
 
 /// Something that can be measured again and again.
@@ -52,7 +53,7 @@ class TrainTask final : public Task {
     options_.epochs = done_ + 1;
     EpochReport const report = Trainer(*network_, *optimizer_, options_).fit(train_, validation_, done_).at(0);
     ++done_;
-    return {report.seconds, train_.size()};
+    return {report.seconds, train_.size(), report.train.accuracy};
   }
 
   Json describe() const override {
@@ -81,6 +82,7 @@ class AttackTask final : public Task {
     ImageSource const images(parts.test);
     batch_ = o.batch ? o.batch : 128;
     images_ = std::min(o.limit, images.size());
+    require(images_ > 0, "--data ", o.data, ": its test part is empty");
     for (int64_t first = 0; first < images_; first += batch_) {
       std::vector<int64_t> positions;
       for (int64_t i = first; i < std::min(first + batch_, images_); ++i) positions.push_back(i);
@@ -94,15 +96,17 @@ class AttackTask final : public Task {
     for (const Batch& batch : batches_) adversarial.push_back(attack_->run(classifier_, batch, options_).adversarial);
     synchronize(stream_of(default_device()));
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    accuracy_ = accuracy(adversarial);
-    return {seconds.count(), images_};
+    return {seconds.count(), images_, accuracy(adversarial)};
   }
 
   Json describe() const override {
-    return {{"benchmark", "attack"}, {"net", network_->spec()},
-            {"data", source_},       {"attack", attack_->spec()},
-            {"images", images_},     {"batch", batch_},
-            {"accuracy", accuracy_}, {"counted", "all steps on every image; no evaluation bookkeeping"}};
+    return {{"benchmark", "attack"},
+            {"net", network_->spec()},
+            {"data", source_},
+            {"attack", attack_->spec()},
+            {"images", images_},
+            {"batch", batch_},
+            {"counted", "all steps on every image; no evaluation bookkeeping"}};
   }
 
  private:
@@ -123,7 +127,6 @@ class AttackTask final : public Task {
   AttackOptions options_;
   std::vector<Batch> batches_;
   int64_t batch_ = 0, images_ = 0;
-  double accuracy_ = 0;
 };
 
 /// Answers every line on stdin with one round, as a line of JSON: for scripts that alternate several programs.
@@ -143,13 +146,19 @@ void print_table(const Json& result) {
   if (result.contains("attack")) std::cout << "  " << text("attack") << '\n';
   std::cout << std::setprecision(4) << "  median " << number("median_seconds") << " s, " << number("images_per_second")
             << " images/s (" << result["seconds"].size() << " rounds of " << number("least_seconds") << " to "
-            << number("most_seconds") << " s; counted: " << text("counted") << ")\n";
+            << number("most_seconds") << " s; counted: " << text("counted") << "), accuracy " << number("accuracy")
+            << '\n';
 }
 
 void measure(Task& task, int64_t rounds, bool json) {
   task.run();  // warms up
   std::vector<double> seconds;
-  for (int64_t i = 0; i < rounds; ++i) seconds.push_back(task.run().seconds);
+  double accuracy = 0;
+  for (int64_t i = 0; i < rounds; ++i) {
+    Round const round = task.run();
+    seconds.push_back(round.seconds);
+    accuracy = round.accuracy;
+  }
   std::vector<double> sorted = seconds;
   std::sort(sorted.begin(), sorted.end());
   double const median = (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
@@ -160,6 +169,7 @@ void measure(Task& task, int64_t rounds, bool json) {
   result["least_seconds"] = sorted.front();
   result["most_seconds"] = sorted.back();
   result["images_per_second"] = result["images"].get<double>() / median;
+  result["accuracy"] = accuracy;
   result["threads"] = threads();
   result["build"] = build_information();
   if (json)
