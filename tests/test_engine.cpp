@@ -231,7 +231,7 @@ TEST_CASE("initial weights depend on the seed and lie within PyTorch's bounds") 
   };
   auto const a = make(1), b = make(1), c = make(2);
   for (size_t i = 0; i < a->parameters().size(); ++i) {
-    auto const& [name, p] = a->parameters()[i];
+    auto const [name, p] = a->parameters()[i];
     if (p->value.dtype() != DType::f32) continue;
     auto const va = p->value.to_host<float>(), vb = b->parameters()[i].parameter->value.to_host<float>();
     CHECK(va == vb);
