@@ -105,6 +105,7 @@ int evaluate(int argc, char** argv) {
   for (const std::string& name : o.surrogates) surrogates.push_back(open_model(name));
   PartOptions const part{.limit = o.limit, .strict = line.common.strict};
   std::vector<ImageSet> images;
+  images.reserve(models.size());
   for (const Model& model : models) images.push_back(open_part(o.data, model, part));
   for (const ImageSet& set : images)
     require(set.ids == images.front().ids, "--data ", o.data,

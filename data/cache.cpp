@@ -105,7 +105,7 @@ fs::path default_cache_folder() {
     const char* const value = std::getenv(name);
     return fs::path(value ? value : "");
   };
-  if (auto const own = variable("MITH_CACHE"); !own.empty()) return own;
+  if (auto own = variable("MITH_CACHE"); !own.empty()) return own;
   if (auto const shared = variable("XDG_CACHE_HOME"); !shared.empty()) return shared / "mithridate";
   if (auto const home = variable("HOME"); !home.empty()) return home / ".cache" / "mithridate";
   return {};

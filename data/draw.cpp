@@ -66,11 +66,12 @@ Cells::Cells(float spacing, float jitter, Draws& draws, float merge) : spacing_(
   // A square lattice of side_ x side_ seeds about the centre of the view reaches its corners and three seeds beyond.
   side_ = 2 * static_cast<int>(std::ceil(kHalfDiagonal / (spacing * kRowHeight) + 3)) + 1;
   Point const shift = draws.point(-0.5f, 0.5f);
+  int const middle = side_ / 2;
   for (int row = 0; row < side_; ++row)
     for (int column = 0; column < side_; ++column) {
       Point const wobble = draws.point(-jitter, jitter);
-      float const x = (float(column - side_ / 2) + 0.5f * float(row & 1) + shift.x + wobble.x) * spacing;
-      float const y = (float(row - side_ / 2) + shift.y + wobble.y) * spacing * kRowHeight;
+      float const x = (float(column - middle) + 0.5f * float(row & 1) + shift.x + wobble.x) * spacing;
+      float const y = (float(row - middle) + shift.y + wobble.y) * spacing * kRowHeight;
       seeds_.push_back({0.5f + x * cos_ - y * sin_, 0.5f + x * sin_ + y * cos_});
       size_t const self = group_.size();
       group_.push_back(self > 0 && draws.chance(merge) ? group_[self - 1] : self);
@@ -86,7 +87,8 @@ Cells::Place Cells::at(Point p) const {
   int const column0 = std::clamp(static_cast<int>(std::lround(x)) + side_ / 2, 2, side_ - 3);
   auto const neighbours = [&](auto&& visit) {
     for (int row = row0 - 2; row <= row0 + 2; ++row)
-      for (int column = column0 - 2; column <= column0 + 2; ++column) visit(size_t(row * side_ + column));
+      for (int column = column0 - 2; column <= column0 + 2; ++column)
+        visit(size_t(row) * size_t(side_) + size_t(column));
   };
   size_t nearest = 0;
   float best = 1e9f;

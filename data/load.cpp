@@ -45,6 +45,7 @@ void check_classes(const ImageSet& set, const std::string& source, const char* w
 template <class T>
 std::vector<T> at(const std::vector<T>& values, const std::vector<int64_t>& positions) {
   std::vector<T> picked;
+  picked.reserve(positions.size());
   for (int64_t position : positions) picked.push_back(values[static_cast<size_t>(position)]);
   return picked;
 }

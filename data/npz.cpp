@@ -105,6 +105,7 @@ ImageSize image_size_of(const NpyArray& images) {
 }
 
 int64_t integer_at(const uint8_t* bytes, uint64_t count, bool big_endian, bool is_signed) {
+  check(count >= 1 && count <= 8, "an integer of ", count, " bytes");
   uint64_t value = 0;
   for (uint64_t i = 0; i < count; ++i) value = value << 8 | bytes[big_endian ? i : count - 1 - i];
   uint64_t const sign_bit = uint64_t{1} << (8 * count - 1);

@@ -75,7 +75,7 @@ const Nets::Add cnn{
           .rule = "[conv 3x3 same, ReLU, max-pool 2] at 32, 64, 64 channels; batch norm; flatten;\n"
                   "linear 128, ReLU, dropout 0.3; linear K",
           .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"}}},
-    default_fields<CnnOptions>(), [](const Spec& spec, NetworkOptions options) -> std::unique_ptr<Network> {
+    default_fields<CnnOptions>(), [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       auto const o = configure<CnnOptions>(spec, "net cnn");
       return std::make_unique<Cnn>(CnnLayout{.widths = {32, 64, 64}, .dropout = o.dropout}, options,
                                    spec_text(o, "cnn"));
@@ -92,7 +92,8 @@ const Nets::Add cnn_seed000{
           .rule = "[conv 3x3 valid, ReLU, max-pool 2] at 32, 64, 64, 64 channels; batch norm; flatten;\n"
                   "linear 64, ReLU; linear K",
           .facts = {{"input", "any size from 46 pixels, 1 or 3 channels"}}},
-    default_fields<PublishedOptions>(), [](const Spec& spec, NetworkOptions options) -> std::unique_ptr<Network> {
+    default_fields<PublishedOptions>(),
+    [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       auto const o = configure<PublishedOptions>(spec, "net cnn-seed000");
       CnnLayout const layout{.widths = {32, 64, 64, 64}, .padding = 0, .dense = 64, .dropout = 0};
       return std::make_unique<Cnn>(layout, options, spec_text(o, "cnn-seed000"));

@@ -18,7 +18,9 @@ namespace mith::provider_tests {
 
 inline Device device_under_test() {
   const char* const name = std::getenv("MITH_DEVICE");
-  return name && std::string(name) == "cuda" ? Device::cuda : Device::cpu;
+  for (Device d : {Device::simt, Device::cuda})
+    if (name && std::string_view(name) == name_of(d)) return d;
+  return Device::cpu;
 }
 inline Stream stream() { return {device_under_test()}; }
 

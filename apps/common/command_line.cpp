@@ -21,7 +21,7 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
-std::string first_line(std::string text) { return text.substr(0, text.find('\n')); }
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 /// The key in CLI11's "INI was not able to parse <key>".
 [[noreturn]] void throw_unknown_config_key(const CLI::App& app, const std::string& message) {
@@ -58,7 +58,7 @@ CommandLine::CommandLine(std::string program, const std::string& purpose, const 
 CommandLine::~CommandLine() = default;
 
 CLI::Option* CommandLine::add(const std::string& name, const std::string& value, const std::string& shown_default,
-                              const std::string& help, std::function<void(const std::string&)> set) {
+                              const std::string& help, const std::function<void(const std::string&)>& set) {
   std::string const described = shown_default.empty() ? help : help + " [" + shown_default + "]";
   auto const checked = [name, set](const std::string& given) {
     require_value(name, given);

@@ -49,7 +49,7 @@ class CommandLine {
 
  private:
   CLI::Option* add(const std::string& name, const std::string& value, const std::string& shown_default,
-                   const std::string& help, std::function<void(const std::string&)> set);
+                   const std::string& help, const std::function<void(const std::string&)>& set);
   void add_common();
   void apply_common();
   std::string program_;

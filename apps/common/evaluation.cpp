@@ -210,7 +210,7 @@ ReportRow Evaluation::clean() const {
 
 std::vector<std::string> Evaluation::gate(Classifier& model) const {
   auto const positions = positions_from(0, std::min(gate_images, images_.size()));
-  auto const warnings = sanity_gate(model, images_.batch(positions, false, {}), {.seed = options_.seed});
+  auto warnings = sanity_gate(model, images_.batch(positions, false, {}), {.seed = options_.seed});
   for (const std::string& warning : warnings) say("warning: " + model.name() + ": " + warning);
   return warnings;
 }

@@ -17,7 +17,7 @@ const std::string default_split = "80/10/10";
 Json configuration_of(const fs::path& folder) {
   fs::path const file = folder / "config.json";
   if (!fs::exists(file)) return nullptr;
-  Json const parsed = Json::parse(read_text(file), nullptr, false);
+  Json parsed = Json::parse(read_text(file), nullptr, false);
   require(!parsed.is_discarded(), file.string(), ": not valid JSON");
   return parsed;
 }

@@ -17,7 +17,7 @@ OutputFolder::~OutputFolder() {
 }
 
 fs::path OutputFolder::subfolder(const std::string& name) {
-  fs::path const folder = path_ / name;
+  fs::path folder = path_ / name;
   if (!fs::exists(folder)) created_.push_back(folder);
   fs::remove_all(folder / "png");
   make_writable_folder(folder);

@@ -84,6 +84,7 @@ std::vector<Tensor> Tape::gradients(const std::vector<std::pair<Tensor, Tensor>>
 
   // Backward sweep, newest node first: everything a node feeds has already arrived.
   std::vector<uint64_t> kept;
+  kept.reserve(wanted.size());
   for (const Tensor& t : wanted) kept.push_back(t.id());
   for (auto it = nodes_.rbegin(); it != nodes_.rend(); ++it) {
     if (!*it) continue;

@@ -90,7 +90,7 @@ Tensor to_outer(const Tensor& held, const OuterLayout& layout) {
 Tensor to_held(const Tensor& outer, const OuterLayout& layout, const Shape& held_shape) {
   Shape const expected = outer_shape(held_shape, layout);
   require(outer.shape() == expected, "weights of shape ", outer.shape(), " where ", expected, " is needed");
-  Tensor const source = outer.to(Device::cpu);
+  Tensor source = outer.to(Device::cpu);
   if (layout.kind == OuterLayout::plain) return source;
   Transposition const t = transposition(held_shape, layout);
   Tensor held = Tensor::empty(held_shape, outer.dtype(), Device::cpu);

@@ -38,7 +38,8 @@ Tensor Conv2d::forward(const Tensor& x, Context&) {
 }
 
 void Conv2d::initialise_own(const DrawKey& key) {
-  double const fan_in = static_cast<double>(options.in / options.window.groups * options.kernel_h * options.kernel_w);
+  int64_t const channels = options.in / options.window.groups;
+  double const fan_in = static_cast<double>(channels * options.kernel_h * options.kernel_w);
   draw_uniform(weight_, 1 / std::sqrt(fan_in), key, 0);
   if (bias_) draw_uniform(*bias_, 1 / std::sqrt(fan_in), key, 1);
 }

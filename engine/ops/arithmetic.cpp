@@ -34,7 +34,7 @@ const MoveRows scatter_1{"scatter_rows_1"}, scatter_4{"scatter_rows_4"}, scatter
 /// A new tensor like x, filled by body(pointer) with x's element type.
 template <class Body>
 Tensor filled(const Shape& shape, const Tensor& x, Body body) {
-  Tensor const y = Tensor::empty(shape, x.dtype(), x.device());
+  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) { body(y.data<decltype(zero)>()); });
   return y;
 }
@@ -163,7 +163,8 @@ Tensor mean(const Tensor& x) {
   check(x.numel() > 0, "mean: the input ", x.shape(), " is empty");
   SumNode node;
   node.factor = 1 / static_cast<double>(x.numel());
-  return record(sum_of_all(x, node.factor), {x}, std::move(node));
+  Tensor const y = sum_of_all(x, node.factor);
+  return record(y, {x}, std::move(node));
 }
 
 Tensor sum_rows(const Tensor& x) {
@@ -206,7 +207,7 @@ Tensor argmax(const Tensor& x) {
   OperatorScope const scope("argmax");
   check_rank("argmax", x, 2);
   check(x.dim(1) > 0, "argmax: rows of ", x.shape(), " are empty");
-  Tensor const index = Tensor::empty({x.dim(0)}, DType::i32, x.device());
+  Tensor index = Tensor::empty({x.dim(0)}, DType::i32, x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     argmax_kernel<T>(x.stream(), index.data<int32_t>(), x.data<T>(), x.dim(0), x.dim(1));
@@ -229,7 +230,7 @@ Tensor gather_rows(const Tensor& x, const std::vector<int64_t>& indices) {
   check(x.shape().rank() >= 1, "gather_rows: the input has no dimensions");
   int64_t const rows = static_cast<int64_t>(indices.size());
   Tensor const from = device_indices("gather_rows", indices, x);
-  Tensor const y = Tensor::empty(x.shape().with(0, rows), x.dtype(), x.device());
+  Tensor y = Tensor::empty(x.shape().with(0, rows), x.dtype(), x.device());
   by_size(x.dtype(), gather_1, gather_4, gather_8)(x.stream(), y.raw(), x.raw(), from.data<int64_t>(), rows,
                                                    row_length(x));
   return y;

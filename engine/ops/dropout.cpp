@@ -10,7 +10,7 @@ template <class T>
 const Kernel<T*, const T*, const int64_t*, DrawKey, double, int64_t, int64_t> dropout_kernel{"dropout", dtype_of<T>};
 
 Tensor dropped(const Tensor& x, double p, const Tensor& ids, const DrawKey& key) {
-  Tensor const y = Tensor::empty_like(x);
+  Tensor y = Tensor::empty_like(x);
   int64_t const images = x.dim(0);
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);

@@ -33,7 +33,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
         transpose_b ? " transposed" : "");
   check_operand("matmul", "second operand", b, b.shape(), a);
   if (k == 0) return Tensor::zeros({m, n}, a.dtype(), a.device());
-  Tensor const y = Tensor::empty({m, n}, a.dtype(), a.device());
+  Tensor y = Tensor::empty({m, n}, a.dtype(), a.device());
   run(y, a, b, transpose_a, transpose_b);
   return y;
 }

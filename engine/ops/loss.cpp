@@ -75,7 +75,7 @@ void CrossEntropyNode::backward(Gradients& g) {
 Tensor softmax(const Tensor& logits) {
   OperatorScope const scope("softmax");
   check(logits.defined() && logits.shape().rank() >= 1, "softmax: the input has no dimensions");
-  Tensor const y = Tensor::empty_like(logits);
+  Tensor y = Tensor::empty_like(logits);
   dispatch(logits.dtype(), [&](auto zero) {
     using T = decltype(zero);
     softmax_kernel<T>(logits.stream(), y.data<T>(), logits.data<T>(), rows_of(logits), logits.dim(-1));

@@ -44,7 +44,7 @@ Tensor partial_sums(const Tensor& x) {
 }
 
 Tensor normalise(const Tensor& x, const BatchNormNode& node) {
-  Tensor const y = Tensor::empty_like(x);
+  Tensor y = Tensor::empty_like(x);
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     forward_kernel<T>(x.stream(), y.data<T>(), x.data<T>(), node.mean.data<T>(), node.inverse_std.data<T>(),
@@ -68,7 +68,7 @@ Tensor backward_sums(const BatchNormNode& node, const Tensor& dy) {
 }
 
 Tensor input_gradient(const BatchNormNode& node, const Tensor& dy, const Tensor& sums) {
-  Tensor const dx = Tensor::empty_like(dy);
+  Tensor dx = Tensor::empty_like(dy);
   int64_t const rows = rows_of(dy), channels = dy.dim(-1);
   dispatch(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);

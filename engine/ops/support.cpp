@@ -39,7 +39,7 @@ void check_operand(const char* op, const char* what, const Tensor& operand, cons
 Tensor column_sums(const Tensor& x) {
   int64_t const rows = rows_of(x), cols = x.dim(-1), groups = column_groups(rows);
   Tensor const partial = Tensor::empty({groups, cols}, DType::f64, x.device());
-  Tensor const sums = Tensor::empty({cols}, x.dtype(), x.device());
+  Tensor sums = Tensor::empty({cols}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     column_sums_partial<T>(x.stream(), partial.data<double>(), x.data<T>(), rows, cols);
@@ -49,7 +49,7 @@ Tensor column_sums(const Tensor& x) {
 }
 
 Tensor relu_mask(const Tensor& gradient, const Tensor& output) {
-  Tensor const masked = Tensor::empty_like(gradient);
+  Tensor masked = Tensor::empty_like(gradient);
   dispatch(gradient.dtype(), [&](auto zero) {
     using T = decltype(zero);
     relu_backward<T>(gradient.stream(), masked.data<T>(), gradient.data<T>(), output.data<T>(), gradient.numel());

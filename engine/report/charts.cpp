@@ -49,7 +49,9 @@ std::string axes(const Chart& chart) {
     svg += label(left - 8, y_at(share) + 4, "end", chart.x_is_share ? fixed(share, 1) : fixed(100 * share, 0));
   }
   double const step = chart.x_is_share ? 0.2 : tick_step(chart.x_max);
-  for (double tick = 0; tick <= chart.x_max * 1.0001; tick += step) {
+  int const ticks = static_cast<int>(chart.x_max / step * 1.0001);
+  for (int i = 0; i <= ticks; ++i) {
+    double const tick = i * step;
     svg += line(x_at(tick, chart.x_max), y_at(0), x_at(tick, chart.x_max), y_at(0) + 4, "stroke=\"#8a949f\"");
     std::string const text = chart.x_is_share ? fixed(tick, 1) : cat(std::round(tick * 1e6) / 1e6);
     svg += label(x_at(tick, chart.x_max), y_at(0) + 17, "middle", text);

@@ -1,5 +1,6 @@
 // Caching allocator: freed blocks wait in a list for their size class. Work on one device runs in one stream, so a
 // block may be handed out again as soon as it is freed: later work is ordered behind the work that still uses it.
+// The checker's device gets every tensor a block of its own, of exactly its size, so that it sees where tensors end.
 #include "engine/tensor/allocator.h"
 
 #include <bit>
@@ -28,7 +29,7 @@ class Pool {
 
   void* allocate(size_t bytes) {
     std::lock_guard const lock(mutex_);
-    size_t const size = size_class(bytes);
+    size_t const size = device_ == Device::simt ? bytes : size_class(bytes);
     if (limit_ && statistics_.in_use + size > limit_) fail(size, cat("the limit of ", megabytes(limit_)));
     void* const block = take(size);
     sizes_[block] = size;
@@ -44,6 +45,7 @@ class Pool {
     size_t const size = it->second;
     sizes_.erase(it);
     statistics_.in_use -= size;
+    if (device_ == Device::simt) return raw_release(device_, block);
     statistics_.cached += size;
     free_[size].push_back(block);
   }
@@ -73,12 +75,12 @@ class Pool {
       return block;
     }
     try {
-      return raw_allocate(device_, size);
+      return raw_allocate(device_, size, OperatorScope::current());
     } catch (const std::bad_alloc&) {
       trim_locked();
     }
     try {
-      return raw_allocate(device_, size);
+      return raw_allocate(device_, size, OperatorScope::current());
     } catch (const std::bad_alloc&) {
       fail(size, "the device's memory");
     }

@@ -1,5 +1,5 @@
 // What a kernel includes, and all that it may use. The same .cu text is compiled for cuda (by nvcc), for cpu (by the
-// host compiler, one plain call a worker, blockDim = 1) and later for simt (the checker).
+// host compiler, one plain call a worker, blockDim = 1) and for simt (the checker: every thread of a block a fiber).
 //
 //   map/  for (auto i : grid_stride(n)) ...                   element-wise; contiguous vector loop on the cpu
 //         for (auto r : grid_rows(rows)) for (auto c : row_cols(cols)) ...    when a channel index is needed: no
@@ -22,6 +22,8 @@
 #include "kernels/launch/table.h"
 #if defined(__CUDACC__)
 #include "kernels/launch/cuda.h"
+#elif defined(MITH_SIMT)
+#include "kernels/launch/simt.h"
 #else
 #include "kernels/launch/cpu.h"
 #endif

@@ -1,4 +1,4 @@
-// Devices and raw memory: the cpu here, cuda behind cuda_device.h.
+// Devices and raw memory: the cpu here, cuda behind cuda_device.h, simt behind checker/device.h.
 #include "kernels/launch/runtime.h"
 
 #include <omp.h>
@@ -8,6 +8,7 @@
 #include <fstream>
 #include <new>
 
+#include "kernels/checker/device.h"
 #include "kernels/launch/cuda_device.h"
 #include "kernels/launch/error.h"
 
@@ -33,6 +34,13 @@ std::string processor_name() {
   for (std::string line; std::getline(info, line);)
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   return "processor";
+}
+
+int block_of_environment() {
+  const char* const value = std::getenv("MITH_BLOCK");
+  int const threads = value ? std::atoi(value) : 0;
+  require(threads >= 0 && threads <= 1024, "MITH_BLOCK must lie between 1 and 1024, not ", value ? value : "");
+  return threads;
 }
 
 int worker_threads = 0;
@@ -61,44 +69,50 @@ void set_threads(int count) {
 }
 
 LaunchOptions& launch_options() {
-  static LaunchOptions options{flag("MITH_SYNC"), flag("MITH_TRACE")};
+  static LaunchOptions options{flag("MITH_SYNC"), flag("MITH_TRACE"), block_of_environment()};
   return options;
 }
 
 bool available(Device device) {
-  if (device == Device::cpu) return true;
-  return device == Device::cuda && cuda::device_count() > 0;
+  if (device != Device::cuda) return true;
+  return cuda::device_count() > 0;
 }
 
 std::string describe(Device device) {
   if (device == Device::cuda) return cuda::device_name();
+  if (device == Device::simt) return checker::describe();
   return cat(processor_name(), ", x86-64-v", isa_level(), ", ", threads(), " threads");
 }
 
-void* raw_allocate(Device device, size_t bytes) {
+void* raw_allocate(Device device, size_t bytes, const char* label) {
   if (device == Device::cuda) return cuda::allocate(bytes);
+  if (device == Device::simt) return checker::allocate(bytes, label);
   return ::operator new (bytes, std::align_val_t{256});
 }
 
 void raw_release(Device device, void* pointer) noexcept {
   if (device == Device::cuda) return cuda::release(pointer);
+  if (device == Device::simt) return checker::release(pointer);
   ::operator delete (pointer, std::align_val_t{256});
 }
 
 void copy_bytes(const Stream& stream, void* destination, const void* source, size_t bytes, Copy kind) {
   if (bytes == 0) return;
   if (stream.device == Device::cuda) return cuda::copy(stream, destination, source, bytes, kind);
+  if (stream.device == Device::simt) return checker::copy(destination, source, bytes, kind);
   std::memcpy(destination, source, bytes);
 }
 
 void fill_bytes(const Stream& stream, void* destination, int byte, size_t bytes) {
   if (bytes == 0) return;
   if (stream.device == Device::cuda) return cuda::fill(stream, destination, byte, bytes);
+  if (stream.device == Device::simt) return checker::fill(destination, byte, bytes);
   std::memset(destination, byte, bytes);
 }
 
 void synchronize(const Stream& stream) {
   if (stream.device == Device::cuda) cuda::synchronize(stream);
+  if (stream.device == Device::simt) checker::synchronize();
 }
 
 }  // namespace mith

@@ -20,8 +20,9 @@ bool available(Device);
 /// One line about the device: processor, instruction set level, or GPU name and memory.
 std::string describe(Device);
 
-/// Raw device memory, 256-byte aligned. Throws std::bad_alloc when the device has no more.
-void* raw_allocate(Device, size_t bytes);
+/// Raw device memory, 256-byte aligned. Throws std::bad_alloc when the device has no more. simt names `label` when
+/// somebody misuses the memory.
+void* raw_allocate(Device, size_t bytes, const char* label = "memory");
 void raw_release(Device, void*) noexcept;
 
 /// Copies between any two of {host, this stream's device}; returns when the source may be reused.
@@ -38,10 +39,12 @@ int isa_level();
 int threads();
 void set_threads(int count);
 
-/// MITH_SYNC=1 checks after every launch; MITH_TRACE=1 also prints name, items, time and bandwidth.
+/// MITH_SYNC=1 checks after every launch; MITH_TRACE=1 also prints name, items, time and bandwidth. MITH_BLOCK=n gives
+/// map and row kernels blocks of n threads on cuda and simt: their results must not depend on it.
 struct LaunchOptions {
   bool synchronize = false;
   bool trace = false;
+  int block = 0;
 };
 LaunchOptions& launch_options();
 

@@ -87,10 +87,10 @@ void parallel_workers(int count, void (*body)(void* context, int index, int coun
 
 #define MITH_CAT_(a, b) a##b
 #define MITH_CAT(a, b) MITH_CAT_(a, b)
-#define MITH_REGISTER(title, suffix, launcher)                                                           \
-  [[maybe_unused]] static const ::mith::KernelRegistration MITH_CAT(registration_, __COUNTER__) {        \
-    #title, suffix, ::mith::Device::MITH_SPACE_DEVICE, MITH_ISA, typeid(decltype(launcher)).name(),      \
-        reinterpret_cast<::mith::AnyFunction>(&(launcher))                                               \
+#define MITH_REGISTER(title, suffix, launcher)                                                      \
+  [[maybe_unused]] static const ::mith::KernelRegistration MITH_CAT(registration_, __COUNTER__) {   \
+#title, suffix, ::mith::Device::MITH_SPACE_DEVICE, MITH_ISA, typeid(decltype(launcher)).name(), \
+        reinterpret_cast < ::mith::AnyFunction>(&(launcher))                                        \
   }
 /// KERNEL(name, launcher): registers a launcher under a name.
 #define KERNEL(title, launcher) MITH_REGISTER(title, "", launcher)

@@ -73,8 +73,8 @@ dnnl::primitive_attr attributes_of(const Epilogue& e, const memory::desc& result
   return attributes;
 }
 
-memory::desc f32(Dims dims, Tag tag) { return {std::move(dims), memory::data_type::f32, tag}; }
-memory::desc f32(Dims dims, Dims strides) { return {std::move(dims), memory::data_type::f32, std::move(strides)}; }
+memory::desc f32(const Dims& dims, Tag tag) { return {dims, memory::data_type::f32, tag}; }
+memory::desc f32(const Dims& dims, const Dims& strides) { return {dims, memory::data_type::f32, strides}; }
 
 /// A primitive ready to run. Of {source, weights, result} the roles are the primitive's: `arguments` names them.
 struct Plan {
