@@ -76,6 +76,8 @@ class Ready {
   size_t first_ = 0;
 };
 
+/// One block at a time. A thread only notes what it asks for and suspends; everything else happens between threads, in
+/// run(), where ThreadSanitizer sees one thread of the host at work.
 class Block {
  public:
   void run(const Grid& grid, uint64_t seed, uint64_t launch, uint64_t number);
@@ -86,11 +88,14 @@ class Block {
 
  private:
   int count() const { return static_cast<int>(threads_.size()); }
-  void suspend_as(State);
-  void finish();
-  void release_barrier_if_complete();
-  void finish_warp_step_if_complete(int warp, uint32_t mask);
-  [[noreturn]] void fail(const std::string& what);
+  Thread& thread(int i) { return threads_[static_cast<size_t>(i)]; }
+  Fiber& fiber(int i) { return *fibers_[static_cast<size_t>(i)]; }
+  void suspend();
+  void serve(int asking);
+  void serve_barrier();
+  void serve_warp(int warp, uint32_t mask);
+  void make_ready(int i);
+  void require_block(bool condition, const char* what);
   std::string where_they_stand() const;
   static void entry();
 
@@ -99,14 +104,16 @@ class Block {
   std::vector<std::unique_ptr<Fiber>> fibers_;
   Ready ready_;
   int current_ = 0, alive_ = 0, waiting_ = 0;
-  std::string failure_;
-  char barriers_[2] = {};  ///< by parity: a thread already at the next barrier must not order this one's
-  int generation_ = 0;
-  char start_ = 0, end_ = 0;
+  bool abandoned_ = false;
+  // What ThreadSanitizer knows of barriers: an object by the parity of their number, because a thread that is already
+  // at the next barrier must not order this one's.
   struct Warp {
     char object[2] = {};
-    int generation = 0;
-  } warps_[32];
+    int steps = 0;
+  };
+  Warp warps_[32];
+  char barriers_[2] = {}, start_ = 0, end_ = 0;
+  int barriers_passed_ = 0;
 };
 
 Block block;
@@ -117,132 +124,130 @@ void Block::run(const Grid& grid, uint64_t seed, uint64_t launch, uint64_t numbe
   while (fibers_.size() < static_cast<size_t>(n)) fibers_.push_back(std::make_unique<Fiber>(fibers_.size()));
   threads_.assign(static_cast<size_t>(n), Thread());
   ready_.clear();
-  failure_.clear();
   alive_ = n;
   waiting_ = 0;
   happens_before(&start_);
   for (int t = 0; t < n; ++t) {
     unsigned const i = static_cast<unsigned>(t), x = grid.threads.x, y = grid.threads.y;
-    threads_[static_cast<size_t>(t)].index = {i % x, i / x % y, i / x / y};
-    fibers_[static_cast<size_t>(t)]->start(&Block::entry);
+    thread(t).index = {i % x, i / x % y, i / x / y};
+    fiber(t).start(&Block::entry);
     ready_.push(t);
   }
   Shuffler shuffler(seed, launch, number);
   while (!ready_.empty()) {
     current_ = ready_.pop(shuffler);
-    builtins.thread = threads_[static_cast<size_t>(current_)].index;
-    fibers_[static_cast<size_t>(current_)]->resume();
-    if (!failure_.empty()) fail(failure_);
+    builtins.thread = thread(current_).index;
+    fiber(current_).resume();
+    serve(current_);
   }
   happens_after(&end_);
-  if (alive_ > 0) fail("the block is stuck: its threads wait for each other");
+  require_block(alive_ == 0, "the block is stuck: its threads wait for each other");
 }
 
 void Block::entry() {
   happens_after(&block.start_);
   block.grid_->body();
   happens_before(&block.end_);
-  block.finish();
+  block.thread(block.current_).state = State::returned;
+  Fiber::leave();
 }
 
-void Block::suspend_as(State state) {
-  threads_[static_cast<size_t>(current_)].state = state;
+/// Called on a fiber: to run(), and back when this thread may go on.
+void Block::suspend() {
   Fiber::suspend();
-}
-
-void Block::finish() {
-  threads_[static_cast<size_t>(current_)].state = State::returned;
-  --alive_;
-  release_barrier_if_complete();
-  // Steps that only waited for this lane can go on without it.
-  int const warp = current_ / 32, end = std::min(count(), warp * 32 + 32);
-  for (int t = warp * 32; t < end; ++t) {
-    Thread const& thread = threads_[static_cast<size_t>(t)];
-    if (thread.state == State::in_warp_step && thread.step.mask >> (current_ % 32) & 1)
-      finish_warp_step_if_complete(warp, thread.step.mask);
-  }
+  if (!abandoned_) return;
+  happens_before(&end_);
   Fiber::leave();
 }
 
 void Block::wait_at_barrier(const Where& where) {
-  threads_[static_cast<size_t>(current_)].where = where;
-  char* const object = &barriers_[generation_ % 2];
+  Thread& self = thread(current_);
+  self.where = where;
+  self.state = State::at_barrier;
+  char* const object = &barriers_[barriers_passed_ % 2];
   happens_before(object);
-  ++waiting_;
-  threads_[static_cast<size_t>(current_)].state = State::at_barrier;
-  release_barrier_if_complete();
-  suspend_as(threads_[static_cast<size_t>(current_)].state);
+  suspend();
   happens_after(object);
 }
 
-void Block::release_barrier_if_complete() {
-  if (waiting_ == 0 || waiting_ < alive_) return;
-  const Thread* first = nullptr;
-  for (int t = 0; t < count(); ++t) {
-    Thread& thread = threads_[static_cast<size_t>(t)];
-    if (thread.state != State::at_barrier) continue;
-    if (!first) first = &thread;
-    if (!same_place(first->where, thread.where)) {
-      failure_ = "divergent barrier: threads of one block wait at different __syncthreads";
-      return;
-    }
-  }
-  for (int t = 0; t < count(); ++t) {
-    if (threads_[static_cast<size_t>(t)].state != State::at_barrier) continue;
-    threads_[static_cast<size_t>(t)].state = State::ready;
-    ready_.push(t);
-  }
-  waiting_ = 0;
-  ++generation_;
-}
-
 WarpResult Block::step_together(const WarpStep& step, const Where& where) {
-  Thread& self = threads_[static_cast<size_t>(current_)];
+  Thread& self = thread(current_);
   self.step = step;
   self.where = where;
   self.state = State::in_warp_step;
   // Only __syncwarp orders memory; shuffles and votes do not.
   Warp& warp = warps_[current_ / 32];
-  char* const object = step.kind == WarpStep::Kind::sync ? &warp.object[warp.generation % 2] : nullptr;
+  char* const object = step.kind == WarpStep::Kind::sync ? &warp.object[warp.steps % 2] : nullptr;
   if (object) happens_before(object);
-  if (!(step.mask >> (current_ % 32) & 1))
-    failure_ = "a lane takes a step with a mask that does not name it";
-  else
-    finish_warp_step_if_complete(current_ / 32, step.mask);
-  suspend_as(self.state);
+  suspend();
   if (object) happens_after(object);
   return self.result;
 }
 
-void Block::finish_warp_step_if_complete(int warp, uint32_t mask) {
+/// A thread has suspended: lets everybody go on who waited for this.
+void Block::serve(int asking) {
+  Thread const& self = thread(asking);
+  if (self.state == State::at_barrier) {
+    ++waiting_;
+    serve_barrier();
+  } else if (self.state == State::in_warp_step) {
+    require_block(self.step.mask >> (asking % 32) & 1, "a lane takes a step with a mask that does not name it");
+    serve_warp(asking / 32, self.step.mask);
+  } else {
+    --alive_;
+    serve_barrier();
+    int const first = asking / 32 * 32, end = std::min(count(), first + 32);
+    for (int t = first; t < end; ++t)
+      if (thread(t).state == State::in_warp_step && thread(t).step.mask >> (asking % 32) & 1)
+        serve_warp(asking / 32, thread(t).step.mask);
+  }
+}
+
+void Block::make_ready(int i) {
+  thread(i).state = State::ready;
+  ready_.push(i);
+}
+
+void Block::serve_barrier() {
+  if (waiting_ == 0 || waiting_ < alive_) return;
+  const Thread* first = nullptr;
+  for (Thread const& t : threads_) {
+    if (t.state != State::at_barrier) continue;
+    if (!first) first = &t;
+    require_block(same_place(first->where, t.where),
+                  "divergent barrier: threads of one block wait at different __syncthreads");
+  }
+  for (int t = 0; t < count(); ++t)
+    if (thread(t).state == State::at_barrier) make_ready(t);
+  waiting_ = 0;
+  ++barriers_passed_;
+}
+
+void Block::serve_warp(int warp, uint32_t mask) {
   int const first = warp * 32, end = std::min(count(), first + 32);
   const Thread* leader = nullptr;
   uint32_t present = 0, votes = 0;
   for (int t = first; t < end; ++t) {
-    if (!(mask >> (t - first) & 1)) continue;
-    Thread const& thread = threads_[static_cast<size_t>(t)];
-    if (thread.state == State::returned) continue;
-    if (thread.state != State::in_warp_step || thread.step.mask != mask) return;
-    if (!leader) leader = &thread;
-    if (leader->step.kind != thread.step.kind || !same_place(leader->where, thread.where)) {
-      failure_ = "lanes of one warp take different steps under one mask";
-      return;
-    }
+    Thread const& lane = thread(t);
+    if (!(mask >> (t - first) & 1) || lane.state == State::returned) continue;
+    if (lane.state != State::in_warp_step || lane.step.mask != mask) return;
+    if (!leader) leader = &lane;
+    require_block(leader->step.kind == lane.step.kind && same_place(leader->where, lane.where),
+                  "lanes of one warp take different steps under one mask");
     present |= 1u << (t - first);
-    if (thread.step.value[0]) votes |= 1u << (t - first);
+    if (lane.step.value[0]) votes |= 1u << (t - first);
   }
+  if (!leader) return;
+  if (leader->step.kind == WarpStep::Kind::sync) ++warps_[warp].steps;
   for (int t = first; t < end; ++t) {
     if (!(present >> (t - first) & 1)) continue;
-    Thread& thread = threads_[static_cast<size_t>(t)];
-    int const source = thread.step.source;
-    bool const takes_part = source >= 0 && source < 32 && (present >> source & 1);
+    int const source = thread(t).step.source;
+    bool const defined = source >= 0 && source < 32 && (present >> source & 1);
     for (int i = 0; i < 2; ++i)
-      thread.result.value[i] = takes_part ? threads_[static_cast<size_t>(first + source)].step.value[i] : ~uint64_t(0);
-    thread.result.ballot = votes;
-    thread.state = State::ready;
-    ready_.push(t);
+      thread(t).result.value[i] = defined ? thread(first + source).step.value[i] : ~uint64_t(0);
+    thread(t).result.ballot = votes;
+    make_ready(t);
   }
-  if (leader && leader->step.kind == WarpStep::Kind::sync) ++warps_[warp].generation;
 }
 
 std::string Block::where_they_stand() const {
@@ -268,11 +273,19 @@ std::string Block::where_they_stand() const {
   return text;
 }
 
-void Block::fail(const std::string& what) {
-  std::string const message =
-      cat(grid_->name, ", block (", builtins.block.x, ", ", builtins.block.y, ", ", builtins.block.z, ") of ",
-          grid_->threads.count(), " threads: ", what, " (", where_they_stand(), ")");
-  fibers_.clear();  // some are in the middle of the kernel
+/// Throws Error unless `condition` holds, after taking every thread out of the kernel that it is in the middle of.
+void Block::require_block(bool condition, const char* what) {
+  if (condition) return;
+  Index3 const& b = builtins.block;
+  std::string const message = cat(grid_->name, ", block (", b.x, ", ", b.y, ", ", b.z, ") of ", count(),
+                                  " threads: ", what, " (", where_they_stand(), ")");
+  abandoned_ = true;
+  for (int t = 0; t < count(); ++t) {
+    if (thread(t).state == State::returned) continue;
+    if (thread(t).state != State::ready) fiber(t).resume();
+  }
+  happens_after(&end_);
+  abandoned_ = false;
   throw Error(message);
 }
 

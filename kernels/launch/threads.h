@@ -34,9 +34,10 @@ __device__ __forceinline__ bool block_leader() { return threadIdx.x == 0; }
 __device__ __forceinline__ void sync_block() { __syncthreads(); }
 
 /// Block-wide reduction of any trivially copyable value; every thread of the block must call it and receives the
-/// result. Any block size: the lanes of a last, partial warp know that they are fewer.
+/// result. Any block size: the lanes of a last, partial warp know that they are fewer. Static, like every function that
+/// owns shared memory: see __global__ in simt.h.
 template <class T, class Combine>
-__device__ T block_reduce(T v, Combine combine) {
+static __device__ T block_reduce(T v, Combine combine) {
   __shared__ T partial[32];
   __shared__ T total;
   int const lane = threadIdx.x % 32, warp = threadIdx.x / 32;
