@@ -1,4 +1,6 @@
 // Every provider against the reference, the reference against definitions written here, and the policy that chooses.
+#include <algorithm>
+
 #include "tests/provider_fixtures.h"
 
 using namespace mith;
