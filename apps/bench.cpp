@@ -4,6 +4,7 @@
 #include <iomanip>
 #include <iostream>
 
+#include "apps/bench/kernel_case.h"
 #include "apps/common/command_line.h"
 #include "apps/common/registry_help.h"
 #include "apps/common/training.h"
@@ -19,6 +20,7 @@ struct Options {
   std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
   int64_t batch = 0, rounds = 5, limit = 512;
   bool wait = false;
+  bench::KernelOptions kernels;
 };
 
 struct Round {
@@ -178,19 +180,28 @@ void measure(Task& task, int64_t rounds, bool json) {
     print_table(result);
 }
 
-int bench(int argc, char** argv) {
-  CommandLine line("mith-bench", "How fast training and attacks are here: mith-bench train|attack [options]",
+int run_bench(int argc, char** argv) {
+  CommandLine line("mith-bench",
+                   "How fast training, attacks and kernels are here: mith-bench train|attack|kernels [options]",
                    "  mith-bench train --data pneumoniamnist.npz --net cnn --rounds 9\n"
-                   "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10");
+                   "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10\n"
+                   "  mith-bench kernels --filter linf,conv2d --markdown\n"
+                   "  mith-bench kernels --budget 600 --resume kernels.jsonl --json > kernels.json");
   Options o;
   line.text("--data", o.data, "DATA", "its train part for train, its test part for attack");
   line.text("--net", o.net, "NET", "network with fresh weights");
   line.text("--model", o.model, "MODEL", "attack: trained network instead of a fresh one");
   line.text("--attack", o.attack, "ATTACK", "attack: what is run on every image");
   line.integer("--batch", o.batch, 1, 1 << 20, "images a batch; 64 for train, 128 for attack");
-  line.integer("--rounds", o.rounds, 1, 10000, "epochs or attack passes measured after one that warms up");
+  line.integer("--rounds", o.rounds, 1, 10000,
+               "epochs, attack passes or readings of a kernel, after one that warms up");
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
+  line.text("--filter", o.kernels.filter, "PARTS", "kernels: only rows whose name or shape contains one of these");
+  line.number("--budget", o.kernels.budget, 0, 1e6, "kernels: begin no new row after this many seconds; 0: no limit");
+  line.text("--resume", o.kernels.resume, "FILE",
+            "kernels: rows are added to FILE, and those that it holds not repeated");
+  line.flag("--markdown", o.kernels.markdown, "kernels: a table for a page");
 
   std::string mode;
   if (argc > 1 && argv[1][0] != '-') {
@@ -205,9 +216,15 @@ int bench(int argc, char** argv) {
     std::cout << *help;
     return 0;
   }
-  require(!mode.empty(), "say what to measure: train or attack (--help lists the options)");
-  require(mode != "kernels", "'kernels' is not available yet; available: train, attack");
-  require(mode == "train" || mode == "attack", "unknown benchmark '", mode, "'", suggestion(mode, {"train", "attack"}));
+  require(!mode.empty(), "say what to measure: train, attack or kernels (--help lists the options)");
+  require(mode == "train" || mode == "attack" || mode == "kernels", "unknown benchmark '", mode, "'",
+          suggestion(mode, {"train", "attack", "kernels"}));
+  if (mode == "kernels") {
+    if (line.given("--rounds")) o.kernels.rounds = o.rounds;
+    o.kernels.json = line.common.json;
+    bench::bench_kernels(o.kernels);
+    return 0;
+  }
 
   set_quiet(true);
   DataParts const parts = load_data(o.data, {.strict = line.common.strict});
@@ -227,5 +244,5 @@ int bench(int argc, char** argv) {
 }  // namespace mith
 
 int main(int argc, char** argv) {
-  return mith::run_app("mith-bench", [&] { return mith::bench(argc, argv); });
+  return mith::run_app("mith-bench", [&] { return mith::run_bench(argc, argv); });
 }

@@ -21,7 +21,7 @@ namespace {
 
 /// The file: this header, one flag an image, one hash an image, the pixels from `pixels_offset` on.
 struct Header {
-  std::array<char, 8> magic{'M', 'I', 'T', 'H', 'S', 'E', 'T', '1'};
+  std::array<char, 8> magic{'M', 'I', 'T', 'H', 'S', 'E', 'T', '3'};
   uint64_t key = 0;
   int64_t images = 0, height = 0, width = 0, channels = 0;
   uint64_t checksum = 0;  ///< of the flags and the hashes, seeded with the key

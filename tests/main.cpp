@@ -4,10 +4,29 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <set>
 #include <string>
 
 #include "engine/tensor/tensor.h"
 #include "engine/train/progress.h"
+#include "kernels/launch/table.h"
+
+namespace {
+
+/// With MITH_KERNEL_COVERAGE=1: names the kernels of the device that no test called; false if there are any.
+bool all_kernels_called(mith::Device device) {
+  const char* const asked = std::getenv("MITH_KERNEL_COVERAGE");
+  if (!asked || std::string(asked) != "1") return true;
+  std::set<std::string> left;
+  for (const std::string& name : mith::registered_kernels(device)) left.insert(name);
+  for (const mith::KernelBase* kernel : mith::declared_kernels())
+    if (kernel->called(device)) left.erase(kernel->name());
+  std::cout << "kernels that no test ran on " << mith::name_of(device) << ": " << left.size() << '\n';
+  for (const std::string& name : left) std::cout << "  " << name << '\n';
+  return left.empty();
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   std::string const wanted = std::getenv("MITH_DEVICE") ? std::getenv("MITH_DEVICE") : "cpu";
@@ -24,5 +43,7 @@ int main(int argc, char** argv) {
   }
   mith::set_quiet(true);
   doctest::Context context(argc, argv);
-  return context.run();
+  int const failed = context.run();
+  if (!all_kernels_called(mith::default_device())) return 1;
+  return failed;
 }

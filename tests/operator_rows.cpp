@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "engine/train/batch_source.h"
 
@@ -175,6 +176,31 @@ std::vector<OperatorRow> loss_rows() {
                     reference});
   }
   return rows;
+}
+
+std::vector<OperatorRow> all_rows() {
+  std::vector<OperatorRow> rows = arithmetic_rows();
+  for (auto const& more : {convolution_rows(), pooling_rows(), normalization_rows(), loss_rows()})
+    rows.insert(rows.end(), more.begin(), more.end());
+  return rows;
+}
+
+Values on_host(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }
+
+double largest(const Values& v) {
+  double m = 0;
+  for (double e : v) m = std::max(m, std::abs(e));
+  return m;
+}
+
+double distance(const Values& a, const Values& expected) {
+  if (a.size() != expected.size()) return std::numeric_limits<double>::infinity();
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    double const d = std::abs(a[i] - expected[i]);
+    if (!(d <= worst)) worst = std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
+  }
+  return worst / (1 + largest(expected));
 }
 
 }  // namespace mith

@@ -1,5 +1,6 @@
 // One row an operator (and shape): what it is applied to, how, and an independent definition in plain double loops.
-// test_ops.cpp runs every row through every check, so an operator is tested as soon as it has a row.
+// test_conformance.cpp runs every row through every check, so an operator is tested as soon as it has a row, and fails
+// a test until it has one.
 #pragma once
 #include <functional>
 #include <string>
@@ -33,10 +34,17 @@ Values on_grid(int64_t n, uint64_t seed, double step, double offset = 0);
 /// Distinct values at least 0.05 apart from each other and from 0, in random order: safe for maxima and ReLUs.
 Values apart(int64_t n, uint64_t seed);
 
+/// Values on the host, in double.
+Values on_host(const Tensor&);
+double largest(const Values&);
+/// Largest distance in units of 1 + the largest expected value; NaN, or another length, is infinitely far.
+double distance(const Values&, const Values& expected);
+
 std::vector<OperatorRow> arithmetic_rows();
 std::vector<OperatorRow> convolution_rows();
 std::vector<OperatorRow> pooling_rows();
 std::vector<OperatorRow> normalization_rows();
 std::vector<OperatorRow> loss_rows();
+std::vector<OperatorRow> all_rows();
 
 }  // namespace mith

@@ -10,8 +10,6 @@ using namespace mith;
 
 namespace {
 
-Values on_host(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }
-
 /// Gradient of the summed loss with respect to the logits of one image.
 Values gradient(const Values& logits, int32_t label, bool direction_only, DType type, double cotangent = 1) {
   Tensor const z = Tensor::from(logits, {1, int64_t(logits.size())}).cast(type);

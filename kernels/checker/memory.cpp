@@ -62,33 +62,53 @@ Arena::Arena() {
   sigaction(SIGSEGV, &action, &previous_action);
 }
 
-void Arena::protect(int access) const {
-  if (used_ > 0) mprotect(base_, round_up(used_, 4096), access);
-}
-
 void Arena::open() {
-  if (opened_++ == 0) protect(PROT_READ | PROT_WRITE);
+  if (opened_++ > 0 && used_ <= opened_bytes_) return;
+  opened_bytes_ = round_up(used_, 1 << 20);
+  mprotect(base_, opened_bytes_, PROT_READ | PROT_WRITE);
 }
 
 void Arena::close() {
-  if (--opened_ == 0) protect(PROT_NONE);
+  if (--opened_ > 0) return;
+  mprotect(base_, opened_bytes_, PROT_NONE);
+  opened_bytes_ = 0;
+}
+
+char* Arena::take(size_t reserved) {
+  for (auto it = free_.begin(); it != free_.end(); ++it) {
+    if (it->second < reserved) continue;
+    char* const block = it->first;
+    size_t const rest = it->second - reserved;
+    free_.erase(it);
+    if (rest > 0) free_[block + reserved] = rest;
+    return block;
+  }
+  if (used_ + reserved > arena_bytes) throw std::bad_alloc();
+  used_ += reserved;
+  return base_ + used_ - reserved;
+}
+
+void Arena::give_back(char* block, size_t reserved) {
+  auto const after = free_.find(block + reserved);
+  if (after != free_.end()) {
+    reserved += after->second;
+    free_.erase(after);
+  }
+  auto before = free_.lower_bound(block);
+  if (before != free_.begin() && (--before)->first + before->second == block) {
+    block = before->first;
+    reserved += before->second;
+    free_.erase(before);
+  }
+  if (block + reserved == base_ + used_)
+    used_ -= reserved;
+  else
+    free_[block] = reserved;
 }
 
 void* Arena::allocate(size_t bytes, const char* label) {
   size_t const reserved = round_up(bytes, alignment) + 2 * guard;
-  auto& spare = free_[reserved];
-  char* block;
-  if (!spare.empty()) {
-    block = spare.back();
-    spare.pop_back();
-  } else {
-    if (used_ + reserved > arena_bytes) throw std::bad_alloc();
-    block = base_ + used_;
-    if (opened_)
-      close(), used_ += reserved, open();  // the protected part grows
-    else
-      used_ += reserved;
-  }
+  char* const block = take(reserved);
   Access const access;
   unpoison(block, reserved);
   fill_unwatched(block, guard_byte, guard);
@@ -105,27 +125,47 @@ void Arena::release(void* pointer) {
   if (it == live_.end()) return;
   char* const block = it->first - guard;
   size_t const reserved = it->second.reserved;
+  live_.erase(it);
   {
     Access const access;
     unpoison(block, reserved);
     fill_unwatched(block, fresh_byte, reserved);  // whoever still reads it gets NaN
     poison(block, reserved);
   }
-  live_.erase(it);
-  free_[reserved].push_back(block);
+  give_back(block, reserved);
 }
 
-MITH_NO_ASAN std::string Arena::damage() const {
+namespace {
+
+/// How many of `bytes` bytes are guard bytes before one is not. Whole words where it can: this runs after every launch.
+MITH_NO_ASAN size_t intact(const char* memory, size_t bytes) {
+  uint64_t const whole = 0x0101010101010101u * guard_byte;
+  auto const* const p = reinterpret_cast<const volatile unsigned char*>(memory);
+  size_t i = 0;
+  while (i < bytes) {
+    bool const aligned = reinterpret_cast<uintptr_t>(memory + i) % 8 == 0 && bytes - i >= 8;
+    if (aligned && *reinterpret_cast<const volatile uint64_t*>(memory + i) == whole)
+      i += 8;
+    else if (p[i] == guard_byte)
+      ++i;
+    else
+      break;
+  }
+  return i;
+}
+
+}  // namespace
+
+std::string Arena::damage() const {
   for (auto const& [memory, allocation] : live_) {
+    auto const where = [&](const char* side, size_t distance) {
+      return cat("'", allocation.label, "' (", allocation.bytes, " bytes), ", distance, " bytes ", side);
+    };
     size_t const behind = allocation.reserved - guard - allocation.bytes;
-    auto const* const before = reinterpret_cast<const volatile unsigned char*>(memory - guard);
-    auto const* const after = reinterpret_cast<const volatile unsigned char*>(memory + allocation.bytes);
-    for (size_t i = 0; i < guard; ++i)
-      if (before[i] != guard_byte)
-        return cat("'", allocation.label, "' (", allocation.bytes, " bytes), ", guard - i, " bytes before its start");
-    for (size_t i = 0; i < behind; ++i)
-      if (after[i] != guard_byte)
-        return cat("'", allocation.label, "' (", allocation.bytes, " bytes), ", i, " bytes behind its end");
+    size_t const before_intact = intact(memory - guard, guard),
+                 behind_intact = intact(memory + allocation.bytes, behind);
+    if (before_intact < guard) return where("before its start", guard - before_intact);
+    if (behind_intact < behind) return where("behind its end", behind_intact);
   }
   return "";
 }

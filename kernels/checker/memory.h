@@ -34,14 +34,16 @@ class Arena {
   Arena();
   void open();
   void close();
-  void protect(int access) const;
+  char* take(size_t reserved);
+  void give_back(char* block, size_t reserved);
   friend struct FaultHandler;
 
   char* base_ = nullptr;
-  size_t used_ = 0;
+  size_t used_ = 0;          ///< bytes from base_ on that were ever handed out and not given back at the end
+  size_t opened_bytes_ = 0;  ///< bytes from base_ on that kernels can reach now
   int opened_ = 0;
   std::map<char*, Allocation> live_;
-  std::map<size_t, std::vector<char*>> free_;
+  std::map<char*, size_t> free_;  ///< ranges below used_; neighbours are merged, so that little has to be opened
 };
 
 }  // namespace mith::checker

@@ -28,6 +28,11 @@ std::vector<const KernelBase*>& declarations() {
   return all;
 }
 
+LaunchObserver& observer() {
+  static LaunchObserver function;
+  return function;
+}
+
 int64_t now_ns() {
   auto const t = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(t).count();
@@ -78,7 +83,10 @@ void throw_too_many(const char* kernel, int64_t elements) {
   throw Error(cat(kernel, ": ", elements, " elements are too many for one launch"));
 }
 
+void observe_launches(LaunchObserver function) { observer() = std::move(function); }
+
 LaunchScope::LaunchScope(const Stream& stream, const Work& work) : stream_(stream), work_(work) {
+  if (observer()) observer()(stream, work);
   if (launch_options().trace) start_ns_ = now_ns();
 }
 

@@ -7,6 +7,7 @@
 // first looked up; a test resolves every declared kernel on every device that was built.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <typeinfo>
 #include <vector>
@@ -33,6 +34,11 @@ class KernelBase {
   /// The launcher for this device.
   AnyFunction resolve(Device) const;
   bool exists(Device) const;
+  /// True once it has been called on the device.
+  bool called(Device device) const { return called_[static_cast<int>(device)]; }
+
+ protected:
+  mutable bool called_[3] = {};
 
  private:
   std::string name_;
@@ -48,6 +54,7 @@ class Kernel : public KernelBase {
   /// A kernel that exists for several element types: "name" of f32 is registered as "name_f32".
   Kernel(const char* name, DType type) : KernelBase(std::string(name) + "_" + name_of(type), typeid(Launcher).name()) {}
   void operator()(const Stream& stream, Args... args) const {
+    called_[static_cast<int>(stream.device)] = true;
     reinterpret_cast<Launcher*>(resolve(stream.device))(stream, args...);
   }
 };
@@ -62,6 +69,10 @@ struct Work {
   int64_t items;
   int64_t bytes = 0;
 };
+
+/// Sees every launch, on whatever device: benchmarks add up its bytes, a test the kernels that ran. May be empty.
+using LaunchObserver = std::function<void(const Stream&, const Work&)>;
+void observe_launches(LaunchObserver);
 
 /// Opened around every launch by the launch layer: trace and checks. Out of line, so no kernel object carries a copy.
 class LaunchScope {

@@ -8,7 +8,7 @@ __global__ void relu_in_place(float* y, int64_t rows, int64_t columns, int64_t p
     for (auto c : row_cols(columns)) y[r * pitch + c] = kmax(y[r * pitch + c], 0.0f);
 }
 
-/// Rows of `columns` elements, `pitch` apart; dense ones are best passed as one matrix of long rows.
+/// Rows of `columns` elements, `pitch` apart.
 void launch_relu_in_place(const Stream& stream, float* y, int64_t rows, int64_t columns, int64_t pitch) {
   launch_rows_cols(stream, {"relu_in_place", rows, 8 * rows * columns}, columns, relu_in_place, y, rows, columns,
                    pitch);
