@@ -15,7 +15,7 @@ namespace mith {
 
 struct Threat {
   std::string norm = "linf";     ///< linf | l2 | l1 | l0 | region
-  double eps = 0;                ///< radius in pixel units; 0 where the attack minimises it
+  double eps = -1;               ///< radius in pixel units; negative where the attack minimises it
   std::string access = "white";  ///< white | score | transfer | universal
 };
 

@@ -27,7 +27,7 @@ const AttackRegistry::Add fgm = register_iterative<Fgm>({
     .summary = "fast gradient method: one step of L2 length eps along the gradient",
     .paper = "after Goodfellow, Shlens & Szegedy, ICLR 2015; L2 form as in Miyato et al., ICLR 2017",
     .rule = "x_adv = clamp(x + eps g / |g|_2, 0, 1),  g = grad_x CE(f(x), y)\n"
-            "an image whose gradient is zero takes a random direction",
+            "an image whose gradient is zero stays as it is",
     .facts = {{"norm", "l2"}, {"access", "white"}, {"targeted", "yes"}, {"draws", "none"}, {"cost", "1 gradient"}},
 });
 

@@ -32,7 +32,7 @@ struct Fgm {
   Tensor start(const Batch& b, const DrawKey&) const { return b.x.clone(); }
   Loss loss(const Batch& b) const { return attack_loss(b, target); }
   void step(Tensor& adv, const Batch& b, const Tensor& gradient, StepInfo& info) const {
-    l2_step_project(adv, b, gradient, eps, eps, info.key, info.nan_count);
+    l2_step_project(adv, b, gradient, eps, eps, std::nullopt, info.nan_count);
   }
   void fields(Fields&);
 };

@@ -42,11 +42,12 @@ void sign_step_project(Tensor& adv, const Tensor& x, const Tensor& gradient, flo
 }
 
 void l2_step_project(Tensor& adv, const Batch& clean, const Tensor& gradient, float alpha, float eps,
-                     const DrawKey& key, Tensor& nan_count) {
+                     const std::optional<DrawKey>& key, Tensor& nan_count) {
   check_fit("l2_normalized_step", adv, clean.x);
   check_fit("l2_normalized_step", adv, gradient);
   l2_normalized_step(adv.stream(), adv.data<float>(), clean.x.data<float>(), gradient.data<float>(),
-                     clean.ids.data<int64_t>(), key, alpha, eps, nan_count.data<int64_t>(), adv.dim(0), per_image(adv));
+                     key ? clean.ids.data<int64_t>() : nullptr, key.value_or(DrawKey{}), alpha, eps,
+                     nan_count.data<int64_t>(), adv.dim(0), per_image(adv));
 }
 
 void project_linf(Tensor& adv, const Tensor& x, float eps) {

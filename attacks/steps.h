@@ -4,6 +4,7 @@
 // the clean image and in [0, 1]. A pixel whose gradient is NaN stays where it is and is counted in `nan_count` (i64
 // [1]); a gradient of exactly zero moves nothing in L-infinity (attacks.md 0.3).
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "engine/classifier/classifier.h"
@@ -13,9 +14,9 @@ namespace mith {
 /// adv <- P(adv + alpha sign(gradient)), P onto the L-infinity ball of radius eps around x and onto [0, 1].
 void sign_step_project(Tensor& adv, const Tensor& x, const Tensor& gradient, float alpha, float eps, Tensor& nan_count);
 /// adv <- P(adv + alpha gradient / |gradient|), P onto the L2 ball and then onto [0, 1]. An image whose gradient is
-/// zero moves in a random direction drawn from the key.
+/// zero moves in a random direction drawn from the key; without a key it stays.
 void l2_step_project(Tensor& adv, const Batch& clean, const Tensor& gradient, float alpha, float eps,
-                     const DrawKey& key, Tensor& nan_count);
+                     const std::optional<DrawKey>& key, Tensor& nan_count);
 /// adv <- P(adv), P onto the L-infinity ball of radius eps around x and onto [0, 1].
 void project_linf(Tensor& adv, const Tensor& x, float eps);
 

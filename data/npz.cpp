@@ -204,6 +204,7 @@ Plan plan_of(const ZipArchive& archive) {
             "x", size.channels, ", the parts before of ", plan.size.height, "x", plan.size.width, "x",
             plan.size.channels);
     plan.size = size;
+    require_memory(images.shape()[0], size, images.what());  // before a small file unpacks into many labels
     NpyArray labels(archive, *label_entry);
     std::vector<int32_t> const values = read_labels(labels, images.shape()[0]);
     plan.labels.insert(plan.labels.end(), values.begin(), values.end());

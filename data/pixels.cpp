@@ -106,13 +106,19 @@ void conform(const uint8_t* from, const ImageSize& from_size, uint8_t* to, const
   convert_channels(resized.data(), from_size.channels, to, to_size.channels, to_size.height * to_size.width);
 }
 
-std::shared_ptr<uint8_t> new_pixels(int64_t n, const ImageSize& size, const std::string& what) {
+void require_memory(int64_t n, const ImageSize& size, const std::string& what) {
   int64_t const memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
-  // In double: n and the size come from files and may overflow.
-  double const needed = static_cast<double>(n) * static_cast<double>(size.height) * static_cast<double>(size.width) *
-                        static_cast<double>(size.channels);
+  // In double: n and the size come from files and may overflow. Beside its pixels an image has a name, a label, an id,
+  // a group and a hash.
+  double const image =
+      static_cast<double>(size.height) * static_cast<double>(size.width) * static_cast<double>(size.channels);
+  double const needed = static_cast<double>(n) * (image + 256);
   require(needed < static_cast<double>(memory), what, ": ", n, " images of ", size.height, "x", size.width, "x",
           size.channels, " need ", needed / (1 << 30), " GiB, this machine has ", memory / double(1 << 30));
+}
+
+std::shared_ptr<uint8_t> new_pixels(int64_t n, const ImageSize& size, const std::string& what) {
+  require_memory(n, size, what);
   return std::shared_ptr<uint8_t>(new uint8_t[static_cast<size_t>(n * size.bytes())], std::default_delete<uint8_t[]>());
 }
 

@@ -33,11 +33,13 @@ ImageSize image_file_size(const std::filesystem::path&);
 /// Throws BrokenImage on what cannot be read, is no image, or ends early.
 DecodedImage decode_image_file(const std::filesystem::path&);
 
-/// Writes the image in another size (stb's filters: Mitchell down, Catmull-Rom up) and channel count (1 to 3 repeats,
+/// Writes the image in another size (Catmull-Rom, widened when it shrinks) and channel count (1 to 3 repeats,
 /// 3 to 1 takes the luminance 0.299 R + 0.587 G + 0.114 B).
 void conform(const uint8_t* from, const ImageSize& from_size, uint8_t* to, const ImageSize& to_size);
 
-/// Room for n images; UsageError naming `what` if that is more than the machine's memory.
+/// UsageError naming `what` if n images, with what is kept beside their pixels, are more than the machine's memory.
+void require_memory(int64_t n, const ImageSize&, const std::string& what);
+/// Room for n images, after require_memory().
 std::shared_ptr<uint8_t> new_pixels(int64_t n, const ImageSize&, const std::string& what);
 
 }  // namespace mith

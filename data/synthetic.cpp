@@ -38,6 +38,11 @@ Source read_synthetic(const std::string& text, const DataOptions& options) {
   DrawKey const key{.seed = static_cast<uint64_t>(take_integer(spec, "seed", 0, INT64_MAX).value_or(0)),
                     .purpose = Purpose::phantom};
   std::unique_ptr<Phantom> const phantom = PhantomRegistry::make(spec, "phantom");
+  if (!spec.values.empty()) {
+    std::string const& key_given = spec.values[0].first;
+    throw UsageError(
+        cat("synthetic:", spec.name, ": unknown key '", key_given, "'", suggestion(key_given, {"n", "size", "seed"})));
+  }
   int64_t const count = count_given.value_or(phantom->default_count());
   int64_t const size = size_given.value_or(options.size > 0 ? options.size : phantom->default_size());
 

@@ -322,6 +322,12 @@ TEST_CASE("folders: one class, an empty class, sizes that differ") {
   CHECK(names(error_of(parts.set(), parts.options()), "set", "training part"));
 }
 
+TEST_CASE("a phantom's unknown keys are refused with the nearest known one") {
+  DataOptions const options;
+  CHECK(error_of("synthetic:histology:sze=3", options).find("unknown key 'sze'; did you mean 'size'?") !=
+        std::string::npos);
+}
+
 TEST_CASE("csv: lists that cannot be used") {
   Folder const folder;
   write_png(folder / "x.png", 0, 8, 8, 1);

@@ -404,17 +404,3 @@ TEST_CASE("counts of batches may be missing, and f64 weights become f32") {
   CHECK(values_of(module)[2] == std::vector<float>{0.25f, 0.5f});
   CHECK(module.parameters().back().parameter->value.to_host<int64_t>() == std::vector<int64_t>{500});
 }
-
-TEST_CASE("published ImageNet weights load as they are") {
-  fs::path const path = fs::path(MITH_SOURCE_DIR) / "../shared/data/weights/mobilenet_v2_imagenet.safetensors";
-  if (!fs::exists(path)) {
-    REQUIRE_MESSAGE(!std::getenv("MITH_REQUIRE_DATA"), path, " is missing");
-    MESSAGE("skipped: ", path, " is not here");
-    return;
-  }
-  SafetensorsFile const file = read_safetensors(path);
-  CHECK(file.metadata.at("format") == "pt");
-  CHECK(file.find("classifier.1.weight")->shape() == Shape{1000, 1280});
-  CHECK(file.find("features.0.1.num_batches_tracked")->shape() == Shape{});
-  CHECK(file.find("features.0.0.weight")->shape() == Shape{32, 3, 3, 3});
-}

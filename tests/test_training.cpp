@@ -216,6 +216,22 @@ TEST_CASE("frozen parameters stay until they are unfrozen") {
   CHECK(frozen.value.to_host<float>() != before);
 }
 
+TEST_CASE("Adam's first step on a parameter is the learning rate long, however late it comes") {
+  LinearNet net(small_images());
+  net.initialise(1);
+  auto const optimizer = make_adam(net.trainable(), {.learning_rate = 0.01});
+  Tensor const value = optimizer->parameters()[0].parameter->value;
+  auto const before = value.to_host<float>();
+  std::vector<Tensor> gradients(optimizer->parameters().size());
+  for (int i = 0; i < 500; ++i) optimizer->step(gradients);  // frozen so far
+  CHECK(value.to_host<float>() == before);
+  gradients[0] = Tensor::full(value.shape(), 0.5);
+  optimizer->step(gradients);
+  auto const after = value.to_host<float>();
+  for (size_t i = 0; i < after.size(); ++i)
+    CHECK(std::abs(double(before[i]) - after[i] - 0.01) <= 1e-6);  // g / |g|, and epsilon is 1e-8
+}
+
 TEST_CASE("a loss that is not finite stops training and names the epoch and the batch") {
   ToyImages const images;
   LinearNet net(small_images());

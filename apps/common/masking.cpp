@@ -18,12 +18,20 @@ int64_t steps_of(const ReportRow& row) {
   return steps ? parse_integer(*steps, "steps") : 1;
 }
 
+/// Whether the steps together are as long as the ball's radius; where not, doing less harm than one long step is no
+/// wonder.
+bool reaches_its_ball(const ReportRow& row) {
+  Spec spec = Spec::parse(row.attack);
+  auto const alpha = spec.take("alpha");
+  return !alpha || parse_number(*alpha, "alpha") * double(steps_of(row)) >= row.eps;
+}
+
 /// Why `other` being the more damaging of the two is suspicious for `row`, or empty.
 std::string masking_sign(const ReportRow& row, const ReportRow& other) {
   if (is_noise(row)) return "";
   if (is_noise(other)) return "noise of the same size does more harm";
   if (row.access == "white" && other.access == "white" && steps_of(row) > 1 && steps_of(other) == 1)
-    return "a one-step attack does more harm";
+    return reaches_its_ball(row) ? "a one-step attack does more harm" : "";
   if (row.access == "white" && other.access != "white") return other.access + " access does more harm";
   return "";
 }

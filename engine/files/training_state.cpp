@@ -17,6 +17,7 @@ std::string stored_name(const OptimizerState& state) { return optimizer_prefix +
 struct TrainingMetadata {
   std::string optimizer;
   int64_t steps = 0;
+  std::vector<int64_t> updates;
   double learning_rate = 0;
   TrainingState state;
 };
@@ -28,6 +29,7 @@ TrainingMetadata read_metadata(const SafetensorsFile& file, const fs::path& path
     Json const json = Json::parse(text->second);
     return {json.at("optimizer").get<std::string>(),
             json.at("steps").get<int64_t>(),
+            json.at("updates").get<std::vector<int64_t>>(),
             json.at("learning_rate").get<double>(),
             {json.at("epoch").get<int64_t>(), json.at("loop")}};
   } catch (const Json::exception& e) {
@@ -57,11 +59,9 @@ void save_training_state(const Network& network, Optimizer& optimizer, const Tra
                          const fs::path& path) {
   std::vector<StoredTensor> tensors = state_of(network);
   for (const OptimizerState& s : optimizer.state()) tensors.push_back({stored_name(s), to_outer(s.value, s.layout)});
-  Json const training{{"optimizer", optimizer.name()},
-                      {"steps", optimizer.steps},
-                      {"learning_rate", optimizer.learning_rate},
-                      {"epoch", state.epoch},
-                      {"loop", state.loop}};
+  Json const training{{"optimizer", optimizer.name()}, {"steps", optimizer.steps},
+                      {"updates", optimizer.updates},  {"learning_rate", optimizer.learning_rate},
+                      {"epoch", state.epoch},          {"loop", state.loop}};
   std::map<std::string, std::string> metadata = network_metadata(network);
   metadata[training_key] = training.dump(-1, ' ', false, Json::error_handler_t::replace);
   write_safetensors(path, tensors, metadata);
@@ -72,6 +72,8 @@ TrainingState load_training_state(Network& network, Optimizer& optimizer, const 
   TrainingMetadata const training = read_metadata(file, path);
   require(training.optimizer == optimizer.name(), path, " was trained with ", training.optimizer, ", not ",
           optimizer.name());
+  require(training.updates.size() == optimizer.updates.size(), path, " was trained with ", training.updates.size(),
+          " parameters, not ", optimizer.updates.size());
   std::vector<Tensor> const values = optimizer_values(optimizer, file, path);
 
   std::erase_if(file.tensors, [](auto& t) { return t.name.starts_with(optimizer_prefix); });
@@ -79,6 +81,7 @@ TrainingState load_training_state(Network& network, Optimizer& optimizer, const 
   std::vector<OptimizerState> states = optimizer.state();
   for (size_t i = 0; i < states.size(); ++i) states[i].value.copy_from(values[i]);
   optimizer.steps = training.steps;
+  optimizer.updates = training.updates;
   optimizer.learning_rate = training.learning_rate;
   return training.state;
 }

@@ -35,7 +35,7 @@ class Sgd final : public Optimizer {
       using T = decltype(zero);
       T* const buffer = momentum_.empty() ? nullptr : momentum_[i].data<T>();
       sgd_step<T>(value.stream(), value.data<T>(), buffer, gradient.data<T>(), rate, options_.momentum,
-                  options_.weight_decay, options_.nesterov, steps == 1, value.numel());
+                  options_.weight_decay, options_.nesterov, updates[i] == 1, value.numel());
     });
   }
 
@@ -65,7 +65,7 @@ class Adam final : public Optimizer {
 
  protected:
   void update(size_t i, Tensor& value, const Tensor& gradient, double rate) override {
-    double const t = static_cast<double>(steps);
+    double const t = static_cast<double>(updates[i]);
     double const correction1 = 1 - std::pow(options_.beta1, t), correction2 = 1 - std::pow(options_.beta2, t);
     dispatch(value.dtype(), [&](auto zero) {
       using T = decltype(zero);
@@ -83,7 +83,7 @@ class Adam final : public Optimizer {
 }  // namespace
 
 Optimizer::Optimizer(std::vector<Module::Named> parameters)
-    : learning_rate_scale(parameters.size(), 1.0), parameters_(std::move(parameters)) {}
+    : learning_rate_scale(parameters.size(), 1.0), updates(parameters.size(), 0), parameters_(std::move(parameters)) {}
 
 void Optimizer::step(const std::vector<Tensor>& gradients) {
   check(gradients.size() == parameters_.size(), name(), ": ", gradients.size(), " gradients for ", parameters_.size(),
@@ -94,6 +94,7 @@ void Optimizer::step(const std::vector<Tensor>& gradients) {
       Tensor& value = parameters_[i].parameter->value;
       check(gradients[i].shape() == value.shape(), name(), ": gradient ", gradients[i].shape(), " for ",
             parameters_[i].name, " ", value.shape());
+      ++updates[i];
       update(i, value, gradients[i], learning_rate * learning_rate_scale[i]);
     }
 }

@@ -24,6 +24,8 @@ class Optimizer {
   double learning_rate = 1e-3;
   std::vector<double> learning_rate_scale;  ///< per parameter, 1 by default
   int64_t steps = 0;
+  /// Updates that each parameter has had: fewer than `steps` for one that was frozen at first.
+  std::vector<int64_t> updates;
   /// Every state tensor, for checkpoints; writing into them restores.
   virtual std::vector<OptimizerState> state() = 0;
   virtual std::string name() const = 0;

@@ -19,11 +19,11 @@ struct Panel {
 
 /// One line of the accuracy table.
 struct ReportRow {
-  std::string model, defense;  ///< defense: empty for none
-  std::string attack;          ///< canonical spec; empty: the clean row
-  bool adaptive = true;        ///< the attacker knew the defence
-  std::string norm = "linf";   ///< threat model
-  double eps = 0;
+  std::string model, defense;    ///< defense: empty for none
+  std::string attack;            ///< canonical spec; empty: the clean row
+  bool adaptive = true;          ///< the attacker knew the defence
+  std::string norm = "linf";     ///< threat model
+  double eps = -1;               ///< negative where the attack looks for a small change instead of keeping to a ball
   std::string access = "white";  ///< white | score | transfer | universal
   std::string crafted_on;        ///< the model whose gradients were used
   Metrics metrics;

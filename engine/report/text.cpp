@@ -16,7 +16,7 @@ std::string print(const char* format, double value) {
 }
 
 bool has_defense(const ReportRow& row) { return !row.defense.empty(); }
-bool bounded(const ReportRow& row) { return std::isfinite(row.eps) && row.eps > 0; }
+bool bounded(const ReportRow& row) { return std::isfinite(row.eps) && row.eps >= 0; }
 
 std::string norm_symbol(const std::string& norm) {
   if (norm == "linf") return "L∞";

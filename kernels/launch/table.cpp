@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <map>
 
 #include "kernels/launch/error.h"
@@ -85,7 +86,8 @@ void throw_too_many(const char* kernel, int64_t elements) {
 
 void observe_launches(LaunchObserver function) { observer() = std::move(function); }
 
-LaunchScope::LaunchScope(const Stream& stream, const Work& work) : stream_(stream), work_(work) {
+LaunchScope::LaunchScope(const Stream& stream, const Work& work)
+    : stream_(stream), work_(work), exceptions_(std::uncaught_exceptions()) {
   if (observer()) observer()(stream, work);
   if (launch_options().trace) start_ns_ = now_ns();
 }
@@ -93,6 +95,7 @@ LaunchScope::LaunchScope(const Stream& stream, const Work& work) : stream_(strea
 LaunchScope::~LaunchScope() noexcept(false) {
   LaunchOptions const& options = launch_options();
   if (!options.synchronize && !options.trace) return;
+  if (std::uncaught_exceptions() > exceptions_) return;  // the launch failed, and says why
   synchronize(stream_);
   if (!options.trace) return;
   double const us = static_cast<double>(now_ns() - start_ns_) * 1e-3;

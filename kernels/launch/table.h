@@ -86,6 +86,7 @@ class LaunchScope {
   const Stream& stream_;
   Work work_;
   int64_t start_ns_ = 0;
+  int exceptions_;
 };
 
 /// Throws Error: `kernel` was given more elements than it can number. Out of line, so no kernel object carries a copy.

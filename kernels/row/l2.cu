@@ -54,8 +54,8 @@ __device__ void step_and_project(float* __restrict__ adv, const float* __restric
   for (auto i : block_stride(n)) adv[i] = clamp(x[i] + (adv[i] - x[i]) * shrink, 0.0f, 1.0f);
 }
 
-/// One step of length alpha along the gradient; along a random direction where the gradient is zero. Pixels whose
-/// gradient is not finite count as zero, and in nan_count.
+/// One step of length alpha along the gradient. Where the gradient is zero, one along a random direction keyed by the
+/// image's id, or none if ids is null. Pixels whose gradient is not finite count as zero, and in nan_count.
 __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restrict__ x,
                                    const float* __restrict__ gradient, const int64_t* __restrict__ ids, DrawKey key,
                                    float alpha, float eps, int64_t* nan_count, int64_t images, int64_t per_image) {
@@ -69,7 +69,7 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
     double const length = norm(GradientDirection{g}, per_image);
     if (length > 0) {
       step_and_project(a, origin, GradientDirection{g}, length, alpha, eps, per_image);
-    } else {
+    } else if (ids) {
       NormalDirection const direction{key, static_cast<uint64_t>(ids[image])};
       step_and_project(a, origin, direction, norm(direction, per_image), alpha, eps, per_image);
     }
