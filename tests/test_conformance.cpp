@@ -191,6 +191,10 @@ TEST_CASE("every provider computes every row") {
 }
 
 TEST_CASE("every operator has a row") {
+  if (!std::filesystem::exists(MITH_SOURCE_DIR "/engine/ops")) {
+    MESSAGE("skipped: the sources are not here");
+    return;
+  }
   std::set<std::string> recorded;
   for (OperatorRow const& row : all_rows()) {
     std::vector<Tensor> const in = tensors(row, values_of(row), DType::f64);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "engine/files/safetensors.h"
 #include "engine/nn/network.h"
@@ -76,7 +77,8 @@ Tensor images(const Case& c) {
 }
 
 SafetensorsFile golden(const Case& c) {
-  return read_safetensors(std::string(MITH_SOURCE_DIR "/tests/golden/") + c.file + ".safetensors");
+  const char* const folder = std::getenv("MITH_GOLDEN");  // where a bundle has been unpacked
+  return read_safetensors(cat(folder ? folder : MITH_SOURCE_DIR "/tests/golden", "/", c.file, ".safetensors"));
 }
 
 const Tensor& stored(const SafetensorsFile& file, const std::string& name) {
