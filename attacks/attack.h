@@ -17,6 +17,7 @@ struct Threat {
   std::string norm = "linf";     ///< linf | l2 | l1 | l0 | region
   double eps = -1;               ///< radius in pixel units; negative where the attack minimises it
   std::string access = "white";  ///< white | score | transfer | universal
+  int64_t target = -1;           ///< the class that every image is to be taken for; negative: any but its own
 };
 
 struct AttackOptions {

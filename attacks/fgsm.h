@@ -11,7 +11,7 @@ struct Fgsm {
   float eps = 8 / 255.f;
   int64_t target = -1;
 
-  Threat threat() const { return {.norm = "linf", .eps = eps}; }
+  Threat threat() const { return {.norm = "linf", .eps = eps, .target = target}; }
   Plan plan() const { return {.steps = 1}; }
   Tensor start(const Batch& b, const DrawKey&) const { return b.x.clone(); }
   Loss loss(const Batch& b) const { return attack_loss(b, target); }
@@ -27,7 +27,7 @@ struct Fgm {
   float eps = 1;
   int64_t target = -1;
 
-  Threat threat() const { return {.norm = "l2", .eps = eps}; }
+  Threat threat() const { return {.norm = "l2", .eps = eps, .target = target}; }
   Plan plan() const { return {.steps = 1}; }
   Tensor start(const Batch& b, const DrawKey&) const { return b.x.clone(); }
   Loss loss(const Batch& b) const { return attack_loss(b, target); }

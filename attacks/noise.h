@@ -13,7 +13,7 @@ struct Noise {
   int restarts = 1;
   int64_t target = -1;
 
-  Threat threat() const { return {.norm = "linf", .eps = eps, .access = "score"}; }
+  Threat threat() const { return {.norm = "linf", .eps = eps, .access = "score", .target = target}; }
   Plan plan() const { return {.steps = 0, .restarts = restarts, .random_start = true}; }
   Tensor start(const Batch& b, const DrawKey& key) const { return random_signs(b, eps, key); }
   Loss loss(const Batch& b) const { return attack_loss(b, target); }

@@ -13,7 +13,7 @@ struct Pgd {
   int64_t target = -1;
 
   float resolved_alpha() const { return alpha > 0 ? alpha : 2.5f * eps / static_cast<float>(steps); }
-  Threat threat() const { return {.norm = "linf", .eps = eps}; }
+  Threat threat() const { return {.norm = "linf", .eps = eps, .target = target}; }
   Plan plan() const { return {.steps = steps, .restarts = restarts, .random_start = random_start}; }
   Tensor start(const Batch& b, const DrawKey& key) const {
     return random_start ? uniform_in_linf_ball(b, eps, key) : b.x.clone();
@@ -35,7 +35,7 @@ struct PgdL2 {
   int64_t target = -1;
 
   float resolved_alpha() const { return alpha > 0 ? alpha : 2.5f * eps / static_cast<float>(steps); }
-  Threat threat() const { return {.norm = "l2", .eps = eps}; }
+  Threat threat() const { return {.norm = "l2", .eps = eps, .target = target}; }
   Plan plan() const { return {.steps = steps, .restarts = restarts, .random_start = random_start}; }
   Tensor start(const Batch& b, const DrawKey& key) const {
     if (!random_start) return b.x.clone();

@@ -14,11 +14,19 @@ namespace {
 
 std::vector<int64_t> widened(const std::vector<int32_t>& values) { return {values.begin(), values.end()}; }
 
-/// A file or class name without separators and anything a shell trips over.
+/// A file name without separators and anything a shell trips over.
 std::string safe_name(const std::string& name) {
   std::string safe;
   for (char c : name) safe += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '_';
   return safe.empty() || safe[0] == '.' ? "_" + safe : safe;
+}
+
+/// The class's own name wherever a folder can have it: it is how the images are matched to classes when read again.
+std::string class_folder_name(const std::string& name) {
+  std::string folder = name;
+  for (char& c : folder)
+    if (c == '/' || c == '\0') c = '_';
+  return folder.empty() || folder[0] == '.' ? "_" + folder : folder;
 }
 
 /// "000012_person7" keeps the data's order in a directory listing, whatever the images were called.
@@ -84,12 +92,13 @@ PngExport write_pngs(Classifier& model, const AttackOutcome& outcome, const Imag
     for (int64_t i = 0; i < count; ++i) {
       size_t const at = static_cast<size_t>(first + i);
       int32_t const label = set.labels[at];
-      fs::path const class_folder = folder / safe_name(set.class_names[static_cast<size_t>(label)]);
+      fs::path const class_folder = folder / class_folder_name(set.class_names[static_cast<size_t>(label)]);
       make_writable_folder(class_folder);
       write_png(rounded.rows(i, 1).view(one), class_folder / png_name(first + i, set.names[at]));
       ++result.written;
       result.successes_before += outcome.success[at];
-      result.successes_after += outcome.success[at] && saved.classes[static_cast<size_t>(i)] != label;
+      result.successes_after +=
+          outcome.success[at] && is_success(outcome.target, label, saved.classes[static_cast<size_t>(i)]);
     }
   }
   return result;

@@ -82,9 +82,10 @@ Panel make_panel(const BatchSource& images, const Batch& batch, const Tensor& ad
 /// What one attack did, gathered batch by batch.
 class Books {
  public:
-  Books(const BatchSource& images, const Predictions& before, bool transfer, bool keep)
+  Books(const BatchSource& images, const Predictions& before, int64_t target, bool transfer, bool keep)
       : images_(images),
         before_(before),
+        target_(target),
         transfer_(transfer),
         keep_(keep),
         panels_(static_cast<size_t>(images.classes())) {}
@@ -96,7 +97,8 @@ class Books {
     for (int64_t i = 0; i < batch.size(); ++i) {
       size_t const at = static_cast<size_t>(first + i), row = static_cast<size_t>(i);
       int32_t const label = images_.labels()[at];
-      bool const right = before_.classes[at] == label, fooled = right && now.classes[row] != label;
+      bool const right = before_.classes[at] == label && label != target_;
+      bool const fooled = right && is_success(target_, label, now.classes[row]);
       right_before_ += right;
       fooled_ += fooled;
       success.push_back(fooled);
@@ -134,6 +136,7 @@ class Books {
  private:
   const BatchSource& images_;
   const Predictions& before_;
+  int64_t target_;
   bool transfer_, keep_;
   Distances distances_;
   PanelPicker panels_;
@@ -235,7 +238,8 @@ AttackOutcome Evaluation::attack(const Attack& attack, Classifier* surrogate) {
   options.strict = options_.strict;
   options.batch = options_.batch;
 
-  Books books(images_, clean_, surrogate != nullptr, options_.keep_images);
+  Threat const threat = attack.threat();
+  Books books(images_, clean_, threat.target, surrogate != nullptr, options_.keep_images);
   Progress progress(attack.spec() + " on " + crafted_on.name(), images_.size());
   int64_t const chunk = batches_a_call * options_.batch;
   for (int64_t first = 0; first < images_.size(); first += chunk) {
@@ -250,10 +254,10 @@ AttackOutcome Evaluation::attack(const Attack& attack, Classifier* surrogate) {
   progress.finish(books.note());
 
   AttackOutcome outcome{.row = row_for(books.after),
+                        .target = threat.target,
                         .clean_predictions = clean_.classes,
                         .success = books.success,
                         .adversarial = std::move(books.adversarial)};
-  Threat const threat = attack.threat();
   outcome.row.attack = attack.spec();
   outcome.row.norm = threat.norm;
   outcome.row.eps = threat.eps;

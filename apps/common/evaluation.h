@@ -18,10 +18,16 @@ struct EvaluationOptions {
   std::string group = {};    ///< ReportRow::group of every row
 };
 
+/// Whether a prediction is what the attack wanted: `target`, or with a negative one anything but the label.
+inline bool is_success(int64_t target, int32_t label, int32_t predicted) {
+  return target < 0 ? predicted != label : predicted == target && label != target;
+}
+
 struct AttackOutcome {
   ReportRow row;
+  int64_t target = -1;  ///< the attack's
   std::vector<int32_t> clean_predictions;
-  std::vector<uint8_t> success;    ///< right before the attack, wrong after, by re-evaluation
+  std::vector<uint8_t> success;    ///< right before the attack and as it wants after, by re-evaluation
   std::vector<float> adversarial;  ///< [n,h,w,c], if kept
 };
 

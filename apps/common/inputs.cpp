@@ -51,6 +51,12 @@ void align_classes(ImageSet& images, const Model& model) {
     images.class_names = known;
     return;
   }
+  auto const is_known = [&](const std::string& name) {
+    return std::find(known.begin(), known.end(), name) != known.end();
+  };
+  auto const stranger = std::find_if_not(images.class_names.begin(), images.class_names.end(), is_known);
+  require(std::none_of(images.class_names.begin(), images.class_names.end(), is_known), images.source,
+          " has the class '", *stranger, "', which ", model.name, " does not know (", joined(known), ")");
   require(static_cast<int64_t>(images.class_names.size()) == network.classes, images.source, " has ",
           images.class_names.size(), " classes (", joined(images.class_names), "), ", model.name, " has ",
           network.classes, known.empty() ? "" : " (" + joined(known) + ")");
@@ -69,7 +75,8 @@ bool same_source(const std::string& a, const std::string& b) {
 
 Model open_model(const std::string& text) {
   std::error_code error;
-  if (size_t const plus = text.rfind('+'); plus != std::string::npos && !fs::exists(text, error)) {
+  if (size_t const plus = text.rfind('+');
+      plus != std::string::npos && !fs::exists(text.substr(text.find('@') + 1), error)) {
     require(false, "--model ", text, ": no defence is available yet, so '", text.substr(plus), "' cannot be applied");
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};

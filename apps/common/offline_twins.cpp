@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "apps/common/inputs.h"
 #include "engine/files/files.h"
 #include "engine/files/run_folder.h"
 #include "engine/ops/arithmetic.h"
@@ -21,10 +22,22 @@ PerturbBatch stored_perturbation(const fs::path& folder, const ImageSet& train) 
   require(ids.dtype() == DType::i64 && ids.shape() == Shape{images.dim(0)}, (folder / "ids.npy").string(), ": ",
           name_of(ids.dtype()), " ", ids.shape(), " for ", images.dim(0), " images");
 
+  Tensor const labels = read_npy(folder / "labels.npy");
+  require(labels.dtype() == DType::i64 && labels.shape() == ids.shape(), (folder / "labels.npy").string(), ": ",
+          name_of(labels.dtype()), " ", labels.shape(), " for ", images.dim(0), " images");
+
   auto row_of = std::make_shared<std::unordered_map<int64_t, int64_t>>();
-  for (int64_t id : ids.to_host<int64_t>()) row_of->emplace(id, static_cast<int64_t>(row_of->size()));
-  int64_t missing = 0;
-  for (int64_t id : train.ids) missing += !row_of->count(id);
+  auto const id_list = ids.to_host<int64_t>(), label_list = labels.to_host<int64_t>();
+  for (size_t row = 0; row < id_list.size(); ++row) row_of->emplace(id_list[row], static_cast<int64_t>(row));
+  int64_t missing = 0, foreign = 0;
+  for (size_t i = 0; i < train.ids.size(); ++i) {
+    auto const found = row_of->find(train.ids[i]);
+    missing += found == row_of->end();
+    foreign += found != row_of->end() && label_list[static_cast<size_t>(found->second)] != train.labels[i];
+  }
+  require(foreign == 0, name, ": ", foreign,
+          " images have another class than the training image of the same id: it was "
+          "made from other data");
   require(missing == 0, name, ": ", missing, " of ", train.size(),
           " training images have no twin; craft them with mith-attack --data DATA:train and no --limit");
 
@@ -42,6 +55,10 @@ OfflineTwins read_offline_twins(const fs::path& folder, const ImageSet& train) {
   Json const manifest = Json::parse(read_text(file), nullptr, false);
   require(manifest.is_object() && manifest.contains("rows") && manifest["rows"].is_array(), file.string(),
           ": not written by mith-attack");
+  std::string const source =
+      manifest.contains("data") && manifest["data"].is_object() ? manifest["data"].value("source", "") : "";
+  require(source.empty() || same_source(source, train.source), file.string(), ": made from ", source, ", not from ",
+          train.source);
   OfflineTwins twins;
   for (const Json& row : manifest["rows"]) {
     if (!row.contains("folder") || !row["attack"].is_string()) continue;

@@ -6,7 +6,8 @@ namespace mith {
 namespace fs = std::filesystem;
 
 OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
-  if (!fs::exists(path_)) created_.push_back(path_);
+  std::error_code hidden;
+  if (!fs::exists(path_, hidden)) created_.push_back(path_);
   make_writable_folder(path_);
 }
 
@@ -18,8 +19,9 @@ OutputFolder::~OutputFolder() {
 
 fs::path OutputFolder::subfolder(const std::string& name) {
   fs::path folder = path_ / name;
-  if (!fs::exists(folder)) created_.push_back(folder);
-  fs::remove_all(folder / "png");
+  std::error_code hidden;
+  if (!fs::exists(folder, hidden)) created_.push_back(folder);
+  fs::remove_all(folder / "png", hidden);
   make_writable_folder(folder);
   return folder;
 }

@@ -15,37 +15,47 @@ void require_same_run(const fs::path& file, const Json& before, const Json& now)
 }
 
 /// The files that a run writes; nothing else is ever removed.
-void remove_run(const fs::path& folder) {
+std::vector<fs::path> run_files(const fs::path& folder) {
   std::vector<fs::path> ours;
-  for (auto const& entry : fs::directory_iterator(folder)) {
+  std::error_code hidden;
+  for (auto const& entry : fs::directory_iterator(folder, hidden)) {
     std::string const name = entry.path().filename().string();
     if (name == "config.json" || name == "model.safetensors" || name == "last.safetensors" || name == "metrics.jsonl" ||
         name == "split.json" || name.rfind("events.out.tfevents", 0) == 0)
       ours.push_back(entry.path());
   }
-  for (const fs::path& file : ours) fs::remove(file);
+  return ours;
+}
+
+void remove_run(const fs::path& folder) {
+  std::error_code ignored;
+  for (const fs::path& file : run_files(folder)) fs::remove(file, ignored);
 }
 
 bool has_checkpoint(const fs::path& folder) {
-  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "last.safetensors");
+  std::error_code hidden;
+  return fs::exists(folder / "model.safetensors", hidden) || fs::exists(folder / "last.safetensors", hidden);
 }
 
 }  // namespace
 
 RunFolder::RunFolder(const TrainOptions& options, const Json& now) : path_(options.out) {
   fs::path const config = path_ / "config.json";
-  bool const holds_run = has_checkpoint(path_);
+  std::vector<fs::path> const found = run_files(path_);
+  bool const holds_run = !found.empty();
+  std::error_code hidden;
   if (options.resume) {
-    require(fs::exists(path_ / "last.safetensors"), "--resume: ", path_.string(), " holds no run to continue");
+    require(fs::exists(path_ / "last.safetensors", hidden), "--resume: ", path_.string(), " holds no run to continue");
     previous_ = Json::parse(read_text(config), nullptr, false);
     require(previous_.is_object() && previous_.contains("options"), config.string(), ": not a run's configuration");
     require_same_run(config, previous_["options"], now);
     resuming_ = true;
   } else if (holds_run) {
-    require(options.force, "--out ", path_.string(),
-            " already holds a run (--resume continues it, --force replaces it)");
+    require(options.force, "--out ", path_.string(), " already holds ",
+            has_checkpoint(path_) ? "a run (--resume continues it, --force replaces it)"
+                                  : found[0].filename().string() + ", which a run would replace (--force does)");
   }
-  created_ = !fs::exists(path_);
+  created_ = !fs::exists(path_, hidden);
   make_writable_folder(path_);
   if (holds_run && !resuming_) remove_run(path_);
 }
@@ -61,6 +71,8 @@ Json RunFolder::result() const {
   return resuming_ && previous_.contains("result") ? previous_["result"] : Json(nullptr);
 }
 
-void RunFolder::write_config(const Json& config) { write_text(path_ / "config.json", config.dump(2) + "\n"); }
+void RunFolder::write_config(const Json& config) {
+  write_text(path_ / "config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
 
 }  // namespace mith

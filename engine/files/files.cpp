@@ -91,7 +91,8 @@ std::string read_text(const fs::path& path) {
 void make_writable_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  require(fs::is_directory(folder), "cannot make the folder ", folder, ": ",
+  std::error_code hidden;  // a folder in one that may not be searched
+  require(fs::is_directory(folder, hidden), "cannot make the folder ", folder, ": ",
           error ? error.message() : "a file of that name is in the way");
   Temporary const probe{temporary_beside(folder / "probe")};
   errno = 0;
