@@ -258,6 +258,20 @@ class Training(Scratch):
         self.assertIn("twin", done.stderr)
         self.assertFalse((self.dir / "leak").exists())
 
+    def test_offline_data_of_other_images_is_refused(self):
+        run("mith-attack", "--model", self.baseline, "--data", DATA + ",seed=5:train", "--attack", "fgsm", "--out",
+            self.dir / "twins")
+        done = run("mith-train", "--data", DATA + ",seed=6", "--net", "cnn", "--epochs", 1, "--adversarial-data",
+                   self.dir / "twins", "--out", self.dir / "out", code=2)
+        self.assertIn("seed=5", done.stderr)
+
+    def test_foreign_files_are_not_replaced_unasked(self):
+        (self.dir / "notes").mkdir()
+        (self.dir / "notes/config.json").write_text("mine")
+        done = run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, "--out", self.dir / "notes", code=2)
+        self.assertIn("config.json", done.stderr)
+        self.assertEqual((self.dir / "notes/config.json").read_text(), "mine")
+
     def test_json(self):
         done = self.train("--epochs", 1, "--json")
         self.assertEqual(json.loads(done.stdout)["result"]["rows"][0]["n"], 20)
@@ -376,6 +390,16 @@ class Evaluating(Scratch):
         threat = report["rows"][1]["threat"]
         self.assertEqual((threat["access"], threat["crafted_on"]), ("transfer", str(self.dir / "other")))
         self.assertTrue(report["rows"][1]["accuracy"] <= report["rows"][0]["accuracy"])
+        self.assertGreater(report["rows"][1]["linf_max"], 0)
+
+    def test_a_targeted_attack_is_judged_by_its_target(self):
+        done = run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "pgd:eps=8/255,target=2",
+                   "--report", self.dir / "report", "--json")
+        clean, row = json.loads(done.stdout)["rows"]
+        # Rows of a confusion matrix are true classes: what landed in class 2 and did not belong there.
+        landed = sum(line[2] for i, line in enumerate(row["confusion"]) if i != 2)
+        right = sum(line[i] for i, line in enumerate(clean["confusion"]) if i != 2)
+        self.assertLessEqual(row["attack_success_rate"] * right, landed + 1e-6)
 
     def test_dump(self):
         run("mith-evaluate", "--model", self.baseline, "--data", DATA + ":val", "--report", self.dir / "r", "--dump",
@@ -528,6 +552,22 @@ class BadInput(Scratch):
                                    ("mith-attack", ["--model", self.baseline, "--data", DATA, "--attack", "fgsm"]),
                                    ("mith-evaluate", ["--model", self.baseline, "--data", DATA])):
             self.refuse(program, *arguments, naming="file", out=self.dir / "file/out")
+
+    @unittest.skipIf(os.name != "posix" or os.geteuid() != 0, "becomes another user, which only root can")
+    def test_output_in_a_folder_of_somebody_else(self):
+        closed = self.dir / "closed"
+        closed.mkdir(mode=0o700)
+        self.dir.chmod(0o755)
+        for program, option in (("mith-train", "--out"), ("mith-attack", "--out"), ("mith-evaluate", "--report")):
+            arguments = ["--data", DATA, "--net", "cnn"] if program == "mith-train" else ["--model", self.baseline,
+                                                                                          "--data", DATA]
+            arguments += ["--attack", "fgsm"] if program == "mith-attack" else []
+            done = subprocess.run([BIN / program, *map(str, arguments), option, closed / "out"], text=True, user=65534,
+                                  capture_output=True, timeout=120, env=dict(os.environ, MITH_CACHE=""))
+            with self.subTest(program=program):
+                # Folders above may be closed to that user as well; then the data or the model is refused first.
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(len([line for line in done.stderr.splitlines() if "mith-" in line]), 1, done.stderr)
 
     def test_disk_full(self):
         def tiny_files():
