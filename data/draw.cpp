@@ -48,6 +48,74 @@ Blob Blob::scaled(float factor) const {
   return copy;
 }
 
+float distance_to(const std::vector<Point>& line, Point p) {
+  float best = 1e9f;
+  for (size_t i = 0; i + 1 < line.size(); ++i) {
+    Point const way = line[i + 1] - line[i], from = p - line[i];
+    float const t = std::clamp(dot(from, way) / std::max(dot(way, way), 1e-12f), 0.0f, 1.0f);
+    Point const off = from - way * t;
+    best = std::min(best, dot(off, off));
+  }
+  return std::sqrt(best);
+}
+
+std::vector<Point> arc(Point a, Point b, float bow) {
+  constexpr int kSteps = 8;
+  Point const way = b - a, aside = Point{-way.y, way.x} * (1 / std::max(length(way), 1e-6f));
+  std::vector<Point> line;
+  for (int i = 0; i <= kSteps; ++i) {
+    float const t = float(i) / kSteps;
+    line.push_back(a + way * t + aside * (4 * bow * t * (1 - t)));
+  }
+  return line;
+}
+
+Pose::Pose(Draws& draws, float shift, float turn, float zoom)
+    : origin(Point{0.5f, 0.5f} + draws.point(-shift, shift)),
+      angle(draws.uniform(-turn, turn)),
+      scale(draws.spread(zoom)),
+      cosine(std::cos(angle)),
+      sine(std::sin(angle)) {}
+
+Lamp::Lamp(Draws& draws)
+    : tint(mix(Rgb{0.96f, 0.94f, 0.97f}, Rgb{0.98f, 0.97f, 0.95f}, draws.uniform())),
+      brightness(draws.uniform(0.88f, 1.02f)) {
+  float const slope = draws.uniform(0, 0.06f);
+  tilt = direction(draws.angle()) * slope;
+}
+
+void expose(Canvas& stains, const std::array<float, 2>& targets) {
+  double sum[2] = {0, 0};
+  stains.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
+  float const pixels = float(stains.size() * stains.size());
+  float gain[2];
+  for (size_t k = 0; k < 2; ++k)
+    gain[k] = std::clamp(std::pow(targets[k] * pixels / float(sum[k] + 1e-6), 0.95f), 0.62f, 1.8f);
+  stains.each([&](float* pixel, Point) { pixel[0] *= gain[0], pixel[1] *= gain[1]; });
+}
+
+void photograph(Canvas& stains, const std::array<Rgb, 2>& colours, const Lamp& lamp, uint8_t* out,
+                const DrawKey& noise_key, int64_t id) {
+  uint64_t element = 0;
+  stains.each([&](float* pixel, Point p) {
+    float const light = lamp.brightness * (1 + dot(p - Point{0.5f, 0.5f}, lamp.tilt));
+    for (size_t c = 0; c < 3; ++c) {
+      float const density = pixel[0] * colours[0][c] + pixel[1] * colours[1][c];
+      float const grain = 4 * (mith::uniform(noise_key, uint64_t(id), element++) - 0.5f);
+      *out++ = static_cast<uint8_t>(
+          std::clamp(255 * light * lamp.tint[c] * std::exp(-density) + grain + 0.5f, 0.0f, 255.0f));
+    }
+  });
+}
+
+void write_grey(Canvas& canvas, float noise, uint8_t* out, const DrawKey& noise_key, int64_t id) {
+  uint64_t element = 0;
+  canvas.each([&](float* pixel, Point) {
+    float const grain = 2 * noise * (mith::uniform(noise_key, uint64_t(id), element++) - 0.5f);
+    *out++ = static_cast<uint8_t>(std::clamp(255 * pixel[0] + grain + 0.5f, 0.0f, 255.0f));
+  });
+}
+
 namespace {
 constexpr float kRowHeight = 0.8660254f;  // of a hexagonal lattice, in spacings
 constexpr float kHalfDiagonal = 0.7071068f;

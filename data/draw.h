@@ -120,6 +120,11 @@ class Blob {
   std::array<float, kHarmonics> cosine_{}, sine_{};
 };
 
+/// From a point to the nearest of a line through these points.
+float distance_to(const std::vector<Point>& line, Point p);
+/// A smooth curve from a to b that bows by `bow` to the right of the way (to the left if negative).
+std::vector<Point> arc(Point a, Point b, float bow);
+
 /// A jittered hexagonal lattice that covers the view and a margin, and its Voronoi cells.
 class Cells {
  public:
@@ -142,6 +147,23 @@ class Cells {
   std::vector<size_t> group_;  // cells of one group have no wall between them
 };
 
+/// Where a body lies in the view: turned, magnified and shifted by draws. Body coordinates have their origin at the
+/// view's centre and the view's unit.
+struct Pose {
+  /// Shift and turn (radians) are uniform up to the given sizes, the log of the magnification is as Draws::spread.
+  Pose(Draws& draws, float shift, float turn, float zoom);
+  Point view(Point body) const {
+    Point const p = body * scale;
+    return origin + Point{p.x * cosine - p.y * sine, p.x * sine + p.y * cosine};
+  }
+  Point body(Point view) const {
+    Point const p = (view - origin) * (1 / scale);
+    return {p.x * cosine + p.y * sine, p.y * cosine - p.x * sine};
+  }
+  Point origin;
+  float angle, scale, cosine, sine;
+};
+
 /// Square image of `planes` floats a pixel, drawn on with soft edges.
 class Canvas {
  public:
@@ -162,6 +184,9 @@ class Canvas {
   /// the anti-aliased share, level the blob's relative radius there. `softness`: extra width of the edge, view units.
   template <class Paint>
   void inside(const Blob& blob, float softness, Paint&& paint);
+  /// The same for a line of constant width through the given points; paint's level is 0 on the line, 1 on its border.
+  template <class Paint>
+  void along(const std::vector<Point>& line, float half_width, float softness, Paint&& paint);
 
  private:
   Point centre(int64_t row, int64_t column) const {
@@ -174,6 +199,22 @@ class Canvas {
   int64_t size_, planes_;
   std::vector<float> values_;
 };
+
+/// A camera over stained glass: how the light falls, then what it photographs.
+struct Lamp {
+  explicit Lamp(Draws& draws);
+  Rgb tint;
+  float brightness;
+  Point tilt;  ///< gradient of the light over the view
+};
+/// Scales two stains so that their means come near the targets, as a camera that exposes by itself and a stainer's hand
+/// do: mean colour then says little about what was drawn.
+void expose(Canvas& stains, const std::array<float, 2>& targets);
+/// Beer and Lambert's law with two stain colours (Ruifrok and Johnston 2001), the lamp's light, sensor noise.
+void photograph(Canvas& stains, const std::array<Rgb, 2>& colours, const Lamp& lamp, uint8_t* out,
+                const DrawKey& noise_key, int64_t id);
+/// Writes the first plane, 0 black and 1 white, with noise of this amplitude in grey levels.
+void write_grey(Canvas& canvas, float noise, uint8_t* out, const DrawKey& noise_key, int64_t id);
 
 inline float Blob::outline(Point u) const {
   // cos(k angle) and sin(k angle) as powers of the unit complex number u.
@@ -216,6 +257,26 @@ void Canvas::inside(const Blob& blob, float softness, Paint&& paint) {
       Blob::Depth const depth = blob.depth(p);
       float const coverage = std::clamp(0.5f - depth.distance() / edge, 0.0f, 1.0f);
       if (coverage > 0) paint(pixel(row, column), coverage, p, depth.level);
+    }
+}
+
+template <class Paint>
+void Canvas::along(const std::vector<Point>& line, float half_width, float softness, Paint&& paint) {
+  float const edge = pixel_width() + softness, reach = half_width + edge;
+  Point low = line[0], high = line[0];
+  for (Point const p : line) {
+    low = {std::min(low.x, p.x), std::min(low.y, p.y)};
+    high = {std::max(high.x, p.x), std::max(high.y, p.y)};
+  }
+  if (high.x + reach < 0 || high.y + reach < 0 || low.x - reach > 1 || low.y - reach > 1) return;
+  for (int64_t row = index(low.y - reach); row <= index(high.y + reach); ++row)
+    for (int64_t column = index(low.x - reach); column <= index(high.x + reach); ++column) {
+      Point const p = centre(row, column);
+      float const distance = distance_to(line, p);
+      // A line thinner than a pixel covers no more of it than its width.
+      float const widest = std::min(1.0f, 2 * half_width / edge);
+      float const coverage = std::clamp(0.5f - (distance - half_width) / edge, 0.0f, widest);
+      if (coverage > 0) paint(pixel(row, column), coverage, p, distance / half_width);
     }
 }
 

@@ -349,37 +349,13 @@ void tear(Slide& s) {
   s.canvas.each([&](float* pixel, Point p) { blend(pixel, kOpen, crack.covers(s, p)); });
 }
 
-/// Scales the stains so that their means come near a draw that does not depend on the class, as a camera that exposes
-/// by itself and a stainer's hand do.
-void expose(Slide& s) {
-  double sum[2] = {0, 0};
-  s.canvas.each([&](float* pixel, Point) { sum[0] += pixel[0], sum[1] += pixel[1]; });
-  float const pixels = float(s.canvas.size() * s.canvas.size());
-  float const target[2] = {0.44f * s.draws.spread(0.22f), 0.47f * s.draws.spread(0.22f)};
-  float gain[2];
-  for (int k = 0; k < 2; ++k)
-    gain[k] = std::clamp(std::pow(target[k] * pixels / float(sum[k] + 1e-6), 0.95f), 0.62f, 1.8f);
-  s.canvas.each([&](float* pixel, Point) { pixel[0] *= gain[0], pixel[1] *= gain[1]; });
-}
-
-/// Beer and Lambert's law with two stain colours (Ruifrok and Johnston 2001), the lamp's tint and tilt, sensor noise.
-void photograph(Slide& s, uint8_t* out, const DrawKey& noise_key, int64_t id) {
-  Rgb const haematoxylin = mix(Rgb{0.70f, 0.68f, 0.24f}, Rgb{0.55f, 0.74f, 0.36f}, s.draws.uniform());
-  Rgb const eosin = mix(Rgb{0.07f, 0.86f, 0.34f}, Rgb{0.15f, 0.80f, 0.52f}, s.draws.uniform());
-  Rgb const lamp = mix(Rgb{0.96f, 0.94f, 0.97f}, Rgb{0.98f, 0.97f, 0.95f}, s.draws.uniform());
-  float const brightness = s.draws.uniform(0.88f, 1.02f);
-  float const slope = s.draws.uniform(0, 0.06f);
-  Point const tilt = direction(s.draws.angle()) * slope;
-  uint64_t element = 0;
-  s.canvas.each([&](float* pixel, Point p) {
-    float const light = brightness * (1 + dot(p - Point{0.5f, 0.5f}, tilt));
-    for (size_t c = 0; c < 3; ++c) {
-      float const density = pixel[0] * haematoxylin[c] + pixel[1] * eosin[c];
-      float const grain = 4 * (mith::uniform(noise_key, uint64_t(id), element++) - 0.5f);
-      *out++ =
-          static_cast<uint8_t>(std::clamp(255 * light * lamp[c] * std::exp(-density) + grain + 0.5f, 0.0f, 255.0f));
-    }
-  });
+/// The draws of exposure, stain and lamp, none of which knows the class.
+void finish(Slide& s, uint8_t* out, const DrawKey& noise_key, int64_t id) {
+  float const haematoxylin = 0.44f * s.draws.spread(0.22f), eosin = 0.47f * s.draws.spread(0.22f);
+  expose(s.canvas, {haematoxylin, eosin});
+  Rgb const blue = mix(Rgb{0.70f, 0.68f, 0.24f}, Rgb{0.55f, 0.74f, 0.36f}, s.draws.uniform());
+  Rgb const pink = mix(Rgb{0.07f, 0.86f, 0.34f}, Rgb{0.15f, 0.80f, 0.52f}, s.draws.uniform());
+  photograph(s.canvas, {blue, pink}, Lamp(s.draws), out, noise_key, id);
 }
 
 class Histology final : public Phantom {
@@ -413,8 +389,7 @@ class Histology final : public Phantom {
         check(false, "histology: label ", label, " is not in [0, 5)");
     }
     if (label != lung_benign) tear(slide);
-    expose(slide);
-    photograph(slide, pixels, key.with(Purpose::phantom, 1), id);
+    finish(slide, pixels, key.with(Purpose::phantom, 1), id);
   }
 };
 
