@@ -1,8 +1,6 @@
 // ResNet (He et al. 2016), as torchvision builds and names it.
-#include <cmath>
-
-#include "engine/nn/layers.h"
 #include "engine/nn/network.h"
+#include "nets/blocks.h"
 
 namespace mith {
 namespace {
@@ -19,18 +17,6 @@ struct ResNetOptions {
     f.text("stem", stem, "first layers: 7x7 stride 2 and max-pool, or 3x3 stride 1 for small images", {"7x7", "3x3"});
   }
 };
-
-/// A square convolution without bias that keeps the size but for its stride; normal weights by fan-out (He et al.
-/// 2015).
-Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
-  return {.in = in,
-          .out = out,
-          .kernel_h = kernel,
-          .kernel_w = kernel,
-          .window = {.stride_h = stride, .stride_w = stride, .pad_h = kernel / 2, .pad_w = kernel / 2},
-          .bias = false,
-          .deviation = std::sqrt(2.0 / static_cast<double>(out * kernel * kernel))};
-}
 
 /// ReLU(x + branch(x)). The branch is 3x3, 3x3 or, as a bottleneck, 1x1, 3x3, 1x1 to four times the width; each
 /// convolution is followed by batch norm, all but the last by ReLU. The stride is that of the first 3x3.
@@ -103,7 +89,8 @@ class ResNet final : public Network {
       x = (*stages_[i])(x, context);
       context.feature("layer" + std::to_string(i + 1), x);
     }
-    x = flatten(avg_pool2d(x, {.kernel_h = x.dim(1), .kernel_w = x.dim(2)}));
+    context.feature("features", x);
+    x = global_avg_pool2d(x);
     context.feature("penultimate", x);
     return (*fc_)(x, context);
   }

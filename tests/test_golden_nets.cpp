@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "engine/files/files.h"
 #include "engine/ops/ops.h"
 #include "tests/golden_fixtures.h"
 
@@ -156,7 +158,7 @@ std::vector<std::string> tensors_of(const Network& network) {
 
 TEST_CASE("golden nets: names, shapes and order of the state dict are torchvision's") {
   auto const all = listed();
-  REQUIRE(all.size() >= 3);
+  REQUIRE(all.size() >= 7);
   for (auto const& [name, expected] : all) {
     CAPTURE(name);
     int64_t const size = name == "inception_v3" ? 299 : 224;
@@ -204,4 +206,42 @@ TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is")
       CHECK(dot(gradient, expected) >= 0.999 * norm(gradient) * norm(expected));
     }
   }
+}
+
+TEST_CASE("golden nets: a checkpoint with torchvision's tensors loads as it is and is written the same") {
+  std::string const file = (std::filesystem::temp_directory_path() / "mith-test-torchvision.safetensors").string();
+  for (auto const& [name, expected] : listed()) {
+    if (name.starts_with("vgg")) continue;  // half a gigabyte each; their values are compared above
+    CAPTURE(name);
+    std::vector<StoredTensor> tensors;
+    for (const std::string& line : expected.tensors) {
+      std::istringstream words(line);
+      std::string tensor;
+      words >> tensor;
+      std::vector<int64_t> dims;
+      for (int64_t d = 0; words >> d;) dims.push_back(d);
+      Shape const shape{std::span<const int64_t>(dims)};
+      std::vector<float> values(static_cast<size_t>(shape.numel()));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = float((i + tensors.size()) % 1009);
+      tensors.push_back({tensor, tensor.ends_with("num_batches_tracked") ? Tensor::from(std::vector<int64_t>{7}, {})
+                                                                         : Tensor::from(values, shape)});
+    }
+    write_safetensors(file, tensors, {{"format", "pt"}});
+    auto const network = load_network(name + ":normalize=none@" + file);
+    auto const state = state_of(*network);
+    REQUIRE(state.size() == tensors.size());
+    int64_t different = 0;
+    for (size_t i = 0; i < state.size(); ++i) {
+      size_t const bytes = tensors[i].value.bytes();
+      different += state[i].name != tensors[i].name || state[i].value.bytes() != bytes ||
+                   std::memcmp(state[i].value.raw(), tensors[i].value.raw(), bytes) != 0;
+    }
+    CHECK(different == 0);
+  }
+  std::filesystem::remove(file);
+}
+
+TEST_CASE("golden nets: an image smaller than the least is refused with both sizes") {
+  CHECK_THROWS_WITH_AS(make_network("vgg16", {.classes = 2, .channels = 3, .height = 31, .width = 64}),
+                       "vgg16:dropout=0.5: images of 31 x 64 pixels are too small; it needs 32 x 32", UsageError);
 }

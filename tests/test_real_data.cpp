@@ -101,4 +101,18 @@ TEST_CASE("published ImageNet weights load as they are") {
   CHECK(file.find("classifier.1.weight")->shape() == Shape{1000, 1280});
   CHECK(file.find("features.0.1.num_batches_tracked")->shape() == Shape{});
   CHECK(file.find("features.0.0.weight")->shape() == Shape{32, 3, 3, 3});
+
+  // Nothing missing and nothing left over: load_network is strict. What is written again is what was read.
+  auto const network = load_network("mobilenet_v2:normalize=half@" +
+                                    (folder / "weights" / "mobilenet_v2_imagenet.safetensors").string());
+  CHECK(network->network_options().classes == 1000);
+  auto const state = state_of(*network);
+  CHECK(state.size() == file.tensors.size());
+  int64_t different = 0;
+  for (auto const& [name, value] : state) {
+    const Tensor* const stored = file.find(name);
+    different += !stored || stored->shape() != value.shape() ||
+                 (value.dtype() == DType::f32 && stored->to_host<float>() != value.to_host<float>());
+  }
+  CHECK(different == 0);
 }

@@ -31,6 +31,26 @@ class LinearNet final : public Network {
   Linear& fc_;
 };
 
+/// A linear classifier with a second one beside it that only training hears, with this weight.
+class TwoHeads final : public Network {
+ public:
+  TwoHeads(const NetworkOptions& o, double weight)
+      : Network(o, "two_heads"),
+        weight_(weight),
+        main_(add("main", std::make_unique<Linear>(Linear::Options{.in = o.height * o.width, .out = o.classes}))),
+        auxiliary_(add("aux", std::make_unique<Linear>(Linear::Options{.in = o.height * o.width, .out = o.classes}))) {}
+
+ protected:
+  Tensor body(const Tensor& x, Context& context) override {
+    if (context.training) context.auxiliary.push_back({auxiliary_(flatten(x), context), weight_});
+    return main_(flatten(x), context);
+  }
+
+ private:
+  double weight_;
+  Linear &main_, &auxiliary_;
+};
+
 NetworkOptions small_images() { return {.classes = 2, .channels = 1, .height = 8, .width = 8, .normalize = "none"}; }
 
 std::unique_ptr<Network> small_cnn(uint64_t seed = 1) {
@@ -328,4 +348,29 @@ TEST_CASE("the adversarial weight mixes the two halves of the loss") {
       for (size_t j = 0; j < plain[i].size(); ++j) apart = std::max(apart, std::abs(double(mixed[i][j]) - plain[i][j]));
     CHECK(apart <= 1e-6);  // six steps of sums in another order
   }
+}
+
+TEST_CASE("an auxiliary head's loss counts with its weight") {
+  ToyImages const images({.n = 8});
+  auto const change = [&](double weight) {
+    TwoHeads net(small_images(), weight);
+    net.initialise(1);
+    auto const before = weights_of(net);
+    auto const optimizer = make_sgd(net.trainable(), {.learning_rate = 0.5});
+    Trainer(net, *optimizer, {.epochs = 1, .batch = 8}).fit(images, images);
+    auto after = weights_of(net);
+    for (size_t p = 0; p < after.size(); ++p)
+      for (size_t i = 0; i < after[p].size(); ++i) after[p][i] -= before[p][i];
+    return after;  // main.weight, main.bias, aux.weight, aux.bias
+  };
+  auto const whole = change(1), part = change(0.4), none = change(0);
+  CHECK(whole[0] == part[0]);  // the main head learns the same
+  CHECK(none[0] == part[0]);
+  double largest = 0;
+  for (size_t i = 0; i < whole[2].size(); ++i) {
+    largest = std::max(largest, std::abs(double(whole[2][i])));
+    CHECK(std::abs(part[2][i] - 0.4f * whole[2][i]) <= 1e-6f);  // f32 rounding of weights near 0.1
+    CHECK(none[2][i] == 0);
+  }
+  CHECK(largest > 1e-3);
 }

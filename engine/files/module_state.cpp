@@ -106,7 +106,9 @@ std::vector<StoredTensor> state_of(const Module& module) {
   return state;
 }
 
-LoadReport load_state(Module& module, const SafetensorsFile& file, const std::string& file_name, bool strict) {
+LoadReport load_state(Module& module, const SafetensorsFile& source, const std::string& file_name, bool strict) {
+  SafetensorsFile file = source;
+  module.adapt(file.tensors);
   LoadReport report;
   std::vector<Pending> pending;
   std::set<std::string> known;

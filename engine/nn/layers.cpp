@@ -5,6 +5,15 @@
 #include "engine/files/safetensors.h"
 
 namespace mith {
+
+void draw_normal(Parameter& parameter, double deviation, const DrawKey& key) {
+  Tensor outer = to_outer(parameter.value.to(Device::cpu), parameter.layout);
+  float* const values = outer.data<float>();
+  for (int64_t i = 0; i < outer.numel(); ++i)
+    values[i] = static_cast<float>(deviation * normal(key, 0, static_cast<uint64_t>(i)));
+  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
+}
+
 namespace {
 
 /// Uniform in [-bound, bound), drawn in the outer layout's element order so that PyTorch users find the same numbering.
@@ -14,15 +23,6 @@ void draw_uniform(Parameter& parameter, double bound, const DrawKey& key, uint64
   float* const values = outer.data<float>();
   for (int64_t i = 0; i < outer.numel(); ++i)
     values[i] = static_cast<float>(bound * (2.0 * uniform(key, which, static_cast<uint64_t>(i)) - 1.0));
-  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
-}
-
-/// Normal with this standard deviation, in the same order.
-void draw_normal(Parameter& parameter, double deviation, const DrawKey& key) {
-  Tensor outer = to_outer(parameter.value.to(Device::cpu), parameter.layout);
-  float* const values = outer.data<float>();
-  for (int64_t i = 0; i < outer.numel(); ++i)
-    values[i] = static_cast<float>(deviation * normal(key, 0, static_cast<uint64_t>(i)));
   parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
 }
 

@@ -50,6 +50,8 @@ struct Context {
   }
 };
 
+struct StoredTensor;  // engine/files/safetensors.h
+
 class Module {
  public:
   Module() = default;
@@ -71,6 +73,9 @@ class Module {
   int64_t parameter_count() const;  ///< elements of the non-buffers
   void to(Device);
   void cast(DType);
+  /// Turns tensors of other origin into this module's before they are loaded: another library's names, another image
+  /// size. Leaves what it does not know as it is.
+  virtual void adapt(std::vector<StoredTensor>&) const {}
   /// Draws all initial values, in PyTorch's element order, each parameter from its own stream.
   void initialise(uint64_t seed);
 

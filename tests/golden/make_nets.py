@@ -33,8 +33,17 @@ CASES = [
     dict(net="resnet18", file="resnet18_small", options=dict(stem="3x3"), height=20, width=28),
     dict(net="resnet34", channels=1),
     dict(net="resnet50"),
+    dict(net="vgg16", n=1, options=dict(dropout=0.0), height=36, width=68),
+    dict(net="vgg19", n=1, options=dict(dropout=0.0), channels=1, means=3, height=32, width=32),
+    dict(net="vgg16_bn", options=dict(dropout=0.0), height=68, width=36),
+    dict(net="vgg19_bn", options=dict(dropout=0.0), height=32, width=64),
+    dict(net="mobilenet_v2", options=dict(dropout=0.0)),
+    dict(net="densenet121", n=4, height=64, width=72, parameters=True),
+    dict(net="inception_v3", n=4, options=dict(dropout=0.0), height=75, width=107),
+    dict(net="efficientnet_b0", options=dict(dropout=0.0, stochastic_depth=0.0), parameters=True),
 ]
-TORCHVISION = ["resnet18", "resnet34", "resnet50"]
+TORCHVISION = ["resnet18", "resnet34", "resnet50", "vgg16", "vgg19", "vgg16_bn", "vgg19_bn", "mobilenet_v2", "densenet121",
+               "inception_v3", "efficientnet_b0"]
 
 
 def sampled(value):
@@ -101,6 +110,8 @@ def make(net, file=None, n=2, channels=3, means=None, height=44, width=56, class
                                      **options).eval()
     x = torch.from_numpy(reference.images(n, height, width, channels, SEED)).permute(0, 3, 1, 2)
     y = torch.arange(n) % classes
+    if net == "inception_v3" and min(height, width) < 299:  # here too, such images train without the auxiliary head
+        network.aux_logits, network.AuxLogits.forward = False, lambda x: None
     reference.fill(network, SEED)
     scales = measured_scales(network, x)
     reference.fill(network, SEED, scales)

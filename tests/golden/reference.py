@@ -102,12 +102,16 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
         defaults = VIT_B_16 if name == "vit_b_16" else VIT_TINY
         network = vision_transformer(height, classes, **{**defaults, **options})
     else:
-        stem = options.pop("stem", "7x7")
+        stem, dropout = options.pop("stem", "7x7"), options.pop("dropout", None)
         if "stochastic_depth" in options:
             options["stochastic_depth_prob"] = options.pop("stochastic_depth")
         if name == "inception_v3":
             options["init_weights"] = False
         network = getattr(torchvision.models, name)(num_classes=classes, **options)
+        if dropout is not None:
+            for module in network.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = dropout
         if stem == "3x3":
             network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     normalise = Normalise(mean, deviation)
