@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/files/files.h"
+#include "engine/files/run_folder.h"
 #include "engine/ops/ops.h"
 #include "tests/golden_fixtures.h"
 

@@ -13,6 +13,7 @@
 #include "data/dataset.h"
 #include "data/source.h"
 #include "engine/files/files.h"
+#include "engine/files/run_folder.h"
 #include "engine/files/safetensors.h"
 #include "tests/data_fixtures.h"
 

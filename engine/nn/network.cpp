@@ -3,6 +3,7 @@
 #include "engine/ops/ops.h"
 
 namespace mith {
+
 Network::Network(NetworkOptions options, std::string spec, int64_t body_channels)
     : options_(std::move(options)), spec_(std::move(spec)), body_channels_(body_channels) {
   if (body_channels_ == 0) body_channels_ = options_.channels;
