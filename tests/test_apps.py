@@ -109,6 +109,12 @@ class Scratch(unittest.TestCase):
     def tearDown(self):
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def image_folder(self):
+        folder = self.dir / "images"
+        for i in range(40):
+            bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 3 * i if i % 2 else 250 - 3 * i)
+        return folder
+
 
 class Help(unittest.TestCase):
     def test_examples_come_first(self):
@@ -401,6 +407,27 @@ class Evaluating(Scratch):
         right = sum(line[i] for i, line in enumerate(clean["confusion"]) if i != 2)
         self.assertLessEqual(row["attack_success_rate"] * right, landed + 1e-6)
 
+    def test_a_phantom_drawn_again_is_warned_of(self):
+        arguments = ["--model", self.baseline, "--attack", "fgsm", "--quiet", "--report"]
+        same = run("mith-evaluate", "--data", DATA, *arguments, self.dir / "same")
+        self.assertNotIn("draws again", same.stderr)
+        self.assertIn(f"On the test part of {DATA} (20 images)", same.stdout)
+        for data, warned in ((DATA.replace("n=200", "n=150"), True), (DATA + ",seed=9", False)):
+            done = run("mith-evaluate", "--data", data, *arguments, self.dir / data)
+            self.assertEqual("draws again" in done.stderr, warned, data)
+
+    def test_a_run_knows_its_images_from_any_folder(self):
+        images = self.image_folder()
+        split = ["--split", "60/20/20"]
+        run("mith-train", "--data", "images", "--net", "cnn", "--size", 16, "--epochs", 1, *split, "--out", "run",
+            cwd=self.dir)
+        here = json.loads(run("mith-evaluate", "--model", "run", "--data", "images", "--report", "a", "--json",
+                              cwd=self.dir).stdout)
+        there = json.loads(run("mith-evaluate", "--model", self.dir / "run", "--data", images, "--report",
+                               self.dir / "b", "--json").stdout)
+        self.assertEqual(here["data"]["n"], there["data"]["n"])
+        self.assertEqual(here["rows"][0]["confusion"], there["rows"][0]["confusion"])
+
     def test_dump(self):
         run("mith-evaluate", "--model", self.baseline, "--data", DATA + ":val", "--report", self.dir / "r", "--dump",
             self.dir / "dump")
@@ -471,17 +498,11 @@ class BadInput(Scratch):
         (self.dir / "bomb.npz").write_bytes(bomb)
         self.refuse_data(self.dir / "bomb.npz", "bomb.npz")
 
-    def image_folder(self):
-        folder = self.dir / "images"
-        for i in range(40):
-            bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 3 * i if i % 2 else 250 - 3 * i)
-        return folder
-
     def test_broken_jpeg(self):
         folder = self.image_folder()
         (folder / "dark/broken.jpeg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
         self.refuse_data(folder, "broken.jpeg", "--strict", "--size", 16)
-        done = run("mith-train", "--data", folder, "--net", "cnn", "--size", 16, "--epochs", 1, "--out",
+        done = run("mith-train", "--data", folder, "--net", "cnn", "--size", 16, "--epochs", 1, "--quiet", "--out",
                    self.dir / "run")
         self.assertIn("broken.jpeg", done.stderr)
 
@@ -557,7 +578,8 @@ class BadInput(Scratch):
     def test_output_in_a_folder_of_somebody_else(self):
         closed = self.dir / "closed"
         closed.mkdir(mode=0o700)
-        self.dir.chmod(0o755)
+        for above in (SCRATCH, self.dir):
+            above.chmod(0o755)
         for program, option in (("mith-train", "--out"), ("mith-attack", "--out"), ("mith-evaluate", "--report")):
             arguments = ["--data", DATA, "--net", "cnn"] if program == "mith-train" else ["--model", self.baseline,
                                                                                           "--data", DATA]
@@ -573,7 +595,6 @@ class BadInput(Scratch):
 
     def test_disk_full(self):
         def tiny_files():
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
 
         self.refuse("mith-attack", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", naming="out",
