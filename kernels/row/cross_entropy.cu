@@ -24,7 +24,7 @@ MITH_DEVICE int32_t class_index(int64_t j) { return static_cast<int32_t>(j); }
 
 /// `store(j, e)` receives exp(z_j - m), and 0 for the label: the softmax over the other classes is e / S.
 template <class T, class Store>
-MITH_DEVICE Rivals<T> rivals_of(const T* __restrict__ z, int32_t y, int64_t k, Store store) {
+__device__ __forceinline__ Rivals<T> rivals_of(const T* __restrict__ z, int32_t y, int64_t k, Store store) {
   T const m = block_max<T>(k, [=](int64_t j) {
     T const logit = z[j];  // read always: a conditional load would not vectorise
     return class_index(j) == y ? -infinity<T> : logit;
