@@ -3,19 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstdlib>
 
-#include "engine/files/safetensors.h"
-#include "engine/nn/network.h"
 #include "engine/ops/loss.h"
-#include "kernels/launch/philox.h"
-#include "kernels/providers/provider.h"
+#include "tests/golden_fixtures.h"
 
 using namespace mith;
+using namespace mith::golden;
 
 namespace {
-
-constexpr uint64_t seed = 2024;
 
 struct Case {
   const char *file, *net;
@@ -32,29 +27,6 @@ const Case cases[] = {
     {"cnn-seed000", "cnn-seed000", 2, 3, 180, 180, 5, false, 5e-2},
 };
 
-uint32_t fnv1a(const std::string& text) {
-  uint32_t hash = 2166136261u;
-  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return hash;
-}
-
-/// golden/reference.py: fill.
-void fill(Network& network) {
-  for (auto const& [name, parameter] : network.parameters()) {
-    if (parameter->value.dtype() != DType::f32) continue;
-    Tensor outer = to_outer(parameter->value.to(Device::cpu), parameter->layout);
-    DrawKey const key{.seed = seed, .step = fnv1a(name), .purpose = Purpose::initialise};
-    bool const weight = outer.shape().rank() > 1, positive = name == "bn.weight" || name.ends_with("running_var");
-    double const bound = weight ? std::sqrt(6.0 / static_cast<double>(outer.numel() / outer.dim(0))) : 0;
-    float* const values = outer.data<float>();
-    for (int64_t i = 0; i < outer.numel(); ++i) {
-      double const u = uniform(key, 0, static_cast<uint64_t>(i));
-      values[i] = static_cast<float>(weight ? (2 * u - 1) * bound : positive ? u + 0.5 : u - 0.5);
-    }
-    parameter->value.copy_from(to_held(outer, parameter->layout, parameter->value.shape()));
-  }
-}
-
 std::unique_ptr<Network> make(const Case& c) {
   NetworkOptions const options{.classes = c.classes, .channels = c.channels, .height = c.height, .width = c.width};
   std::unique_ptr<Network> network = make_network(c.net, options);
@@ -66,59 +38,17 @@ std::unique_ptr<Network> make(const Case& c) {
   return network;
 }
 
-Tensor images(const Case& c) {
-  int64_t const size = c.height * c.width * c.channels;
-  std::vector<float> pixels;
-  for (int64_t image = 0; image < c.n; ++image)
-    for (int64_t i = 0; i < size; ++i)
-      pixels.push_back(
-          uniform({.seed = seed, .purpose = Purpose::noise}, static_cast<uint64_t>(image), static_cast<uint64_t>(i)));
-  return Tensor::from(pixels, {c.n, c.height, c.width, c.channels});
-}
+Tensor images(const Case& c) { return golden::images({c.n, c.height, c.width, c.channels}); }
 
-SafetensorsFile golden(const Case& c) {
-  const char* const folder = std::getenv("MITH_GOLDEN");  // where a bundle has been unpacked
-  return read_safetensors(cat(folder ? folder : MITH_SOURCE_DIR "/tests/golden", "/", c.file, ".safetensors"));
-}
+SafetensorsFile golden_file(const Case& c) { return read_safetensors(path(cat(c.file, ".safetensors"))); }
 
-const Tensor& stored(const SafetensorsFile& file, const std::string& name) {
-  const Tensor* const tensor = file.find(name);
-  check(tensor != nullptr, "no tensor '", name, "' in the golden file");
-  return *tensor;
-}
-
-/// Host values in double; with `sampled`, every 7th of more than 4096 elements, as the golden files keep them.
-std::vector<double> values_of(const Tensor& tensor, bool sampled = false) {
-  std::vector<double> const all = tensor.cast(DType::f64).to_host<double>();
-  if (!sampled || all.size() <= 4096) return all;
+/// With more than 4096 elements every 7th, as the golden files keep them.
+std::vector<double> sampled(const Tensor& tensor) {
+  std::vector<double> const all = values_of(tensor);
+  if (all.size() <= 4096) return all;
   std::vector<double> some;
   for (size_t i = 0; i < all.size(); i += 7) some.push_back(all[i]);
   return some;
-}
-
-double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);  // a NaN stays
-  return largest;
-}
-
-double largest(const std::vector<double>& a) { return largest_difference(a, std::vector<double>(a.size())); }
-
-double dot(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-/// ||a - b|| / ||b||
-double relative_distance(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  std::vector<double> difference = a;
-  for (size_t i = 0; i < a.size(); ++i) difference[i] -= b[i];
-  return std::sqrt(dot(difference, difference) / dot(b, b));
 }
 
 struct Result {
@@ -158,31 +88,11 @@ void check_training(Network& network, const Tensor& x, const SafetensorsFile& fi
     CAPTURE(trainable[i].name);
     REQUIRE(gradients[i].defined());
     Tensor const outer = to_outer(gradients[i].to(Device::cpu), trainable[i].parameter->layout);
-    CHECK(relative_distance(values_of(outer, true), values_of(stored(file, "gradient." + trainable[i].name))) <=
-          tolerance);
+    CHECK(relative_distance(sampled(outer), values_of(stored(file, "gradient." + trainable[i].name))) <= tolerance);
   }
   for (auto const& [name, parameter] : network.parameters())
     if (name == "bn.running_mean" || name == "bn.running_var")
       CHECK(relative_distance(values_of(parameter->value), values_of(stored(file, name.substr(3)))) <= tolerance);
-}
-
-/// Forces a provider for convolutions, and for matrix products if it has them.
-struct Forced {
-  explicit Forced(const std::string& name) {
-    force_provider("conv2d", name);
-    for (const MatmulProvider* provider : matmul_providers())
-      if (provider->name() == name) force_provider("matmul", name);
-  }
-  ~Forced() { clear_forced_providers(); }
-};
-
-/// Names of the providers that convolve in f32 on the default device.
-std::vector<std::string> f32_providers() {
-  Conv2dProblem const problem{.shape = {.n = 1, .h = 8, .w = 8, .c = 32, .o = 64, .kh = 3, .kw = 3}};
-  std::vector<std::string> names;
-  for (const Conv2dProvider* provider : conv2d_providers())
-    if (provider->supports(default_device(), problem)) names.emplace_back(provider->name());
-  return names;
 }
 
 }  // namespace
@@ -190,7 +100,7 @@ std::vector<std::string> f32_providers() {
 TEST_CASE("golden: images and weights are drawn as in Python") {
   for (const Case& c : cases) {
     CAPTURE(c.file);
-    auto const expected = stored(golden(c), "first_pixels").to_host<float>();
+    auto const expected = stored(golden_file(c), "first_pixels").to_host<float>();
     std::vector<float> pixels = images(c).to_host<float>();
     pixels.resize(expected.size());
     CHECK(pixels == expected);  // exact: 24 random bits fit a float
@@ -211,15 +121,14 @@ TEST_CASE("golden: the reference provider in f64 is PyTorch in f64") {
   Forced const reference("reference");
   for (const Case& c : cases) {
     CAPTURE(c.file);
-    SafetensorsFile const file = golden(c);
+    SafetensorsFile const file = golden_file(c);
     auto const network = make(c);
     network->cast(DType::f64);
     Tensor const x = images(c).cast(DType::f64);
     Result const result = evaluate(*network, x, stored(file, "labels").to(x.device()));
     auto const expected = values_of(stored(file, "logits_f64"));
     CHECK(largest_difference(values_of(result.logits), expected) <= tolerance * largest(expected));
-    CHECK(relative_distance(values_of(result.input_gradient, true), values_of(stored(file, "input_gradient"))) <=
-          tolerance);
+    CHECK(relative_distance(sampled(result.input_gradient), values_of(stored(file, "input_gradient"))) <= tolerance);
     if (c.train) check_training(*network, x, file, tolerance);
   }
 }
@@ -230,14 +139,14 @@ TEST_CASE("golden: every provider in f32 is as close to f64 as PyTorch is") {
     Forced const forced(provider);
     for (const Case& c : cases) {
       CAPTURE(c.file);
-      SafetensorsFile const file = golden(c);
+      SafetensorsFile const file = golden_file(c);
       auto const network = make(c);
       Tensor const x = images(c);
       Result const result = evaluate(*network, x, stored(file, "labels").to(x.device()));
       auto const expected = values_of(stored(file, "logits_f64"));
       double const pytorch = largest_difference(values_of(stored(file, "logits_f32")), expected);
       CHECK(largest_difference(values_of(result.logits), expected) <= 2 * pytorch + 1e-6);
-      auto const gradient = values_of(result.input_gradient, true), exact = values_of(stored(file, "input_gradient"));
+      auto const gradient = sampled(result.input_gradient), exact = values_of(stored(file, "input_gradient"));
       CHECK(relative_distance(gradient, exact) <= c.f32_gradient_tolerance);
       CHECK(dot(gradient, exact) >= 0.999 * std::sqrt(dot(gradient, gradient) * dot(exact, exact)));
       // f32 rounding through batch statistics of a few dozen values a channel; a wrong kernel is off by 1e-2 and more.

@@ -59,7 +59,8 @@ int64_t size_at(const Json& image, size_t i, const fs::path& path) {
 }
 
 void refuse_bad_normalization(const NetworkOptions& o, const fs::path& path) {
-  bool const per_channel = o.mean.empty() || std::ssize(o.mean) == o.channels;
+  // Three for grey images too: those of a network that repeats them.
+  bool const per_channel = o.mean.empty() || std::ssize(o.mean) == o.channels || o.mean.size() == 3;
   bool const positive = std::ranges::all_of(o.deviation, [](float d) { return d > 0 && std::isfinite(d); });
   require(per_channel && o.mean.size() == o.deviation.size() && positive, path, ": ", normalize_key,
           " needs a mean and a positive deviation for each channel");

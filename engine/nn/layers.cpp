@@ -17,13 +17,33 @@ void draw_uniform(Parameter& parameter, double bound, const DrawKey& key, uint64
   parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
 }
 
+/// Normal with this standard deviation, in the same order.
+void draw_normal(Parameter& parameter, double deviation, const DrawKey& key) {
+  Tensor outer = to_outer(parameter.value.to(Device::cpu), parameter.layout);
+  float* const values = outer.data<float>();
+  for (int64_t i = 0; i < outer.numel(); ++i)
+    values[i] = static_cast<float>(deviation * normal(key, 0, static_cast<uint64_t>(i)));
+  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
+}
+
 void fill(Parameter& parameter, float value) {
   parameter.value.copy_from(Tensor::full(parameter.value.shape(), value, DType::f32, parameter.value.device()));
 }
 
-}  // namespace
+/// Weight and bias of a layer: normal and zero where a deviation is given, else PyTorch's defaults, both uniform in
+/// +-1/sqrt(fan_in) (He et al. 2015 with a = sqrt(5)).
+void draw_layer(Parameter& weight, Parameter* bias, double deviation, int64_t fan_in, const DrawKey& key) {
+  double const bound = 1 / std::sqrt(static_cast<double>(fan_in));
+  if (deviation > 0) {
+    draw_normal(weight, deviation, key);
+    if (bias) fill(*bias, 0);
+  } else {
+    draw_uniform(weight, bound, key, 0);
+    if (bias) draw_uniform(*bias, bound, key, 1);
+  }
+}
 
-// PyTorch's defaults: weights and biases uniform in +-1/sqrt(fan_in) (He et al. 2015 with a = sqrt(5)).
+}  // namespace
 
 Conv2d::Conv2d(const Options& o)
     : options(o),
@@ -38,10 +58,8 @@ Tensor Conv2d::forward(const Tensor& x, Context&) {
 }
 
 void Conv2d::initialise_own(const DrawKey& key) {
-  int64_t const channels = options.in / options.window.groups;
-  double const fan_in = static_cast<double>(channels * options.kernel_h * options.kernel_w);
-  draw_uniform(weight_, 1 / std::sqrt(fan_in), key, 0);
-  if (bias_) draw_uniform(*bias_, 1 / std::sqrt(fan_in), key, 1);
+  int64_t const fan_in = options.in / options.window.groups * options.kernel_h * options.kernel_w;
+  draw_layer(weight_, bias_, options.deviation, fan_in, key);
 }
 
 Linear::Linear(const Options& o)
@@ -53,11 +71,7 @@ Tensor Linear::forward(const Tensor& x, Context&) {
   return linear(x, weight_.value, bias_ ? bias_->value : Tensor(), options.activation);
 }
 
-void Linear::initialise_own(const DrawKey& key) {
-  double const bound = 1 / std::sqrt(static_cast<double>(options.in));
-  draw_uniform(weight_, bound, key, 0);
-  if (bias_) draw_uniform(*bias_, bound, key, 1);
-}
+void Linear::initialise_own(const DrawKey& key) { draw_layer(weight_, bias_, options.deviation, options.in, key); }
 
 BatchNorm::BatchNorm(int64_t channels, double momentum, double epsilon)
     : weight_(add_parameter("weight", {channels})),
@@ -86,6 +100,24 @@ void BatchNorm::initialise_own(const DrawKey&) {
   fill(mean_, 0);
   fill(variance_, 1);
   batches_.value.fill_zero();
+}
+
+Sequential& Sequential::then(Function layer) {
+  layers_.push_back(std::move(layer));
+  return *this;
+}
+
+Sequential& Sequential::then(Tensor (*layer)(const Tensor&)) {
+  return then([layer](const Tensor& x, Context&) { return layer(x); });
+}
+
+Sequential& Sequential::skip() { return then(Function()); }
+
+Tensor Sequential::forward(const Tensor& x, Context& context) {
+  Tensor y = x;
+  for (const Function& layer : layers_)
+    if (layer) y = layer(y, context);
+  return y;
 }
 
 Tensor Dropout::forward(const Tensor& x, Context& context) {

@@ -1,5 +1,7 @@
 // The layers networks are built from. Initial values follow PyTorch's defaults.
 #pragma once
+#include <functional>
+
 #include "engine/nn/module.h"
 #include "engine/ops/ops.h"
 
@@ -12,6 +14,7 @@ class Conv2d final : public Module {
     Conv2dOptions window;
     bool bias = true;
     Activation activation = Activation::none;
+    double deviation = 0;  ///< of the initial weights, drawn normal, with zero biases; 0: PyTorch's default
   };
   explicit Conv2d(const Options&);
   const Options options;
@@ -31,7 +34,8 @@ class Linear final : public Module {
     int64_t in = 0, out = 0;
     bool bias = true;
     Activation activation = Activation::none;
-    OuterLayout layout;  ///< linear_after_flatten for the layer behind a flatten
+    OuterLayout layout;    ///< linear_after_flatten for the layer behind a flatten
+    double deviation = 0;  ///< as Conv2d's
   };
   explicit Linear(const Options&);
   const Options options;
@@ -60,6 +64,31 @@ class BatchNorm final : public Module {
   Parameter& variance_;
   Parameter& batches_;  ///< num_batches_tracked, i64 scalar, as PyTorch keeps it
   double momentum_, epsilon_;
+};
+
+/// Layers one after another, named "0", "1", ... as PyTorch's Sequential names them.
+class Sequential final : public Module {
+ public:
+  using Function = std::function<Tensor(const Tensor&, Context&)>;
+  /// The next layer, built from these arguments.
+  template <class M, class... Arguments>
+  M& then(Arguments&&... arguments) {
+    auto layer = std::make_unique<M>(std::forward<Arguments>(arguments)...);
+    M& added = add(std::to_string(layers_.size()), std::move(layer));
+    layers_.emplace_back([&added](const Tensor& x, Context& context) { return added(x, context); });
+    return added;
+  }
+  /// A layer without parameters, which PyTorch counts all the same.
+  Sequential& then(Function);
+  Sequential& then(Tensor (*)(const Tensor&));
+  /// A number for a layer of PyTorch's that is done elsewhere, as a ReLU in a convolution's epilogue.
+  Sequential& skip();
+
+ protected:
+  Tensor forward(const Tensor&, Context&) override;
+
+ private:
+  std::vector<Function> layers_;  ///< empty ones are skipped
 };
 
 class Dropout final : public Module {

@@ -37,6 +37,14 @@ struct Context {
   std::map<std::string, Tensor>* features = nullptr;  ///< filled with what feature() is told, when asked for
   uint16_t next_stream = 0;                           ///< numbers the layers that draw
 
+  /// Logits of a head beside the network's own, which only training listens to: the loss is the main head's plus
+  /// `weight` times this one's (Szegedy et al. 2015).
+  struct Auxiliary {
+    Tensor logits;
+    double weight;
+  };
+  std::vector<Auxiliary> auxiliary;  ///< filled by networks that have such heads, while training
+
   void feature(const std::string& name, const Tensor& value) {
     if (features) (*features)[name] = value;
   }

@@ -1,35 +1,70 @@
 #include "engine/nn/network.h"
 
-#include "engine/ops/arithmetic.h"
+#include "engine/ops/ops.h"
 
 namespace mith {
+namespace {
+
+/// [n,h,w,1] -> [n,h,w,count]: a 1x1 convolution whose weights are one.
+Tensor repeat_channels(const Tensor& x, int64_t count) {
+  return conv2d(x, Tensor::full({count, 1, 1, 1}, 1, x.dtype(), x.device()), {});
+}
+
+}  // namespace
+
+Network::Network(NetworkOptions options, std::string spec, int64_t body_channels)
+    : options_(std::move(options)), spec_(std::move(spec)), body_channels_(body_channels) {
+  if (body_channels_ == 0) body_channels_ = options_.channels;
+  check(options_.channels == 1 || options_.channels == body_channels_, spec_, ": images of ", options_.channels,
+        " channels for a first layer of ", body_channels_);
+  if (!options_.mean.empty()) check_normalization();
+}
+
+void Network::require_image(int64_t least) const {
+  require(options_.height >= least && options_.width >= least, spec_, ": images of ", options_.height, " x ",
+          options_.width, " pixels are too small; it needs ", least, " x ", least);
+}
+
+void Network::check_normalization() const {
+  std::vector<float> const &mean = options_.mean, &deviation = options_.deviation;
+  auto const fits = [&](int64_t channels) { return std::ssize(mean) == channels && mean.size() == deviation.size(); };
+  require(fits(options_.channels) || fits(body_channels_), "normalisation of ", options_.channels, " channels with ",
+          mean.size(), " means and ", deviation.size(), " deviations");
+  for (float d : deviation) require(d > 0, "a normalisation's deviation must be positive, not ", d);
+}
 
 void Network::set_normalization(std::string how, std::vector<float> mean, std::vector<float> deviation) {
-  size_t const c = static_cast<size_t>(options_.channels);
-  require(mean.size() == c && deviation.size() == c, "normalisation of ", c, " channels with ", mean.size(),
-          " means and ", deviation.size(), " deviations");
-  for (float d : deviation) require(d > 0, "a normalisation's deviation must be positive, not ", d);
   options_.normalize = std::move(how);
   options_.mean = std::move(mean);
   options_.deviation = std::move(deviation);
+  check_normalization();
   scale_ = shift_ = Tensor();
 }
 
 Tensor Network::forward(const Tensor& images, Context& context) {
   check(images.shape().rank() == 4 && images.dim(3) == options_.channels, spec_, ": images of shape ", images.shape(),
         " for a network of ", options_.channels, " channels");
-  if (options_.mean.empty()) return body(images, context);
+  // Repeated as late as the normalisation allows: one of three channels needs all three.
+  auto const repeated = [&](const Tensor& x) {
+    return x.dim(3) == body_channels_ ? x : repeat_channels(x, body_channels_);
+  };
+  if (options_.mean.empty()) return body(repeated(images), context);
+  if (std::ssize(options_.mean) == options_.channels) return body(repeated(normalise(images)), context);
+  return body(normalise(repeated(images)), context);
+}
+
+Tensor Network::normalise(const Tensor& images) {
   if (!scale_.defined() || scale_.dtype() != images.dtype() || scale_.device() != images.device()) {
     std::vector<double> scale, shift;
     for (size_t i = 0; i < options_.mean.size(); ++i) {
       scale.push_back(1.0 / options_.deviation[i]);
       shift.push_back(-double(options_.mean[i]) / options_.deviation[i]);
     }
-    Shape const shape{options_.channels};
+    Shape const shape{images.dim(3)};
     scale_ = Tensor::from(scale, shape, images.device()).cast(images.dtype());
     shift_ = Tensor::from(shift, shape, images.device()).cast(images.dtype());
   }
-  return body(channel_affine(images, scale_, shift_), context);
+  return channel_affine(images, scale_, shift_);
 }
 
 std::unique_ptr<Network> make_network(const std::string& text, NetworkOptions options) {
@@ -50,7 +85,6 @@ std::unique_ptr<Network> make_network(const std::string& text, NetworkOptions op
     options.mean.assign(c, 0.5f);
     options.deviation.assign(c, 0.5f);
   } else if (options.normalize == "imagenet") {
-    require(c == 3, "normalize=imagenet needs 3 channels, not ", c);
     options.mean = {0.485f, 0.456f, 0.406f};
     options.deviation = {0.229f, 0.224f, 0.225f};
   } else {

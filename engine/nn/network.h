@@ -17,20 +17,28 @@ struct NetworkOptions {
 
 class Network : public Module {
  public:
-  explicit Network(NetworkOptions options, std::string spec) : options_(std::move(options)), spec_(std::move(spec)) {}
+  /// `body_channels`: what the architecture's first layer reads; 0: as many channels as the images have. A grey image
+  /// is repeated to fill three, so that a perturbation stays one of the grey image.
+  Network(NetworkOptions options, std::string spec, int64_t body_channels = 0);
   const NetworkOptions& network_options() const { return options_; }
   /// Canonical spec, e.g. "cnn:dropout=0.3".
   const std::string& spec() const { return spec_; }
-  /// Mean and deviation of the first layer, from `normalize` or the training part.
+  /// Mean and deviation of the first layer, from `normalize` or the training part: one for each channel of the images,
+  /// or of what a grey image is repeated to.
   void set_normalization(std::string how, std::vector<float> mean, std::vector<float> deviation);
 
  protected:
-  Tensor forward(const Tensor& images, Context&) final;  ///< body(normalise(images))
+  Tensor forward(const Tensor& images, Context&) final;  ///< body(normalise(images)), of body_channels channels
   virtual Tensor body(const Tensor& x, Context&) = 0;
+  /// Throws UsageError naming both sizes unless the images have at least this many pixels each way.
+  void require_image(int64_t least) const;
 
  private:
+  void check_normalization() const;
+  Tensor normalise(const Tensor& x);
   NetworkOptions options_;
   std::string spec_;
+  int64_t body_channels_;
   Tensor scale_, shift_;
 };
 

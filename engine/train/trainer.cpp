@@ -186,7 +186,9 @@ void Epoch::train(const Batch& clean, const std::vector<int32_t>& labels, int64_
     }
   Context context{.training = true, .ids = batch.ids, .key = key(Purpose::dropout, step)};
   Tensor const logits = trainer_.network()(batch.x, context);
-  Tensor const losses = cross_entropy(logits, batch.y, criterion_);
+  Tensor losses = cross_entropy(logits, batch.y, criterion_);
+  for (auto const& [head, weight] : context.auxiliary)
+    losses = add(losses, scale(cross_entropy(head, batch.y, criterion_), weight));
   std::vector<Tensor> found = tape.gradients(losses, loss_weights(losses, labels), trained), gradients;
   size_t next = 0;
   for (auto const& [name, parameter] : parameters)

@@ -1,6 +1,7 @@
-"""The small CNNs in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
+"""The networks in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
 
-Shared by make_golden.py, check_roundtrip.py and tests/bench. Runs with PyTorch 1.13 and newer.
+Shared by make_golden.py, make_nets.py, check_roundtrip.py and tests/bench. Runs with PyTorch 1.13 and newer; torchvision
+is needed for its own networks only.
 """
 import json
 import math
@@ -84,29 +85,77 @@ class Cnn(nn.Module):
         return self.fc2(self.dropout(F.relu(self.fc1(x))))
 
 
-def make_network(name, channels, height, width, classes, mean, deviation, dropout=0.3):
+VIT_TINY = dict(patch=16, layers=12, heads=3, hidden=192, mlp=768)
+VIT_B_16 = dict(patch=16, layers=12, heads=12, hidden=768, mlp=3072)
+
+
+def vision_transformer(size, classes, patch, layers, heads, hidden, mlp, dropout=0.0):
+    from torchvision.models import VisionTransformer
+    return VisionTransformer(size, int(patch), int(layers), int(heads), int(hidden), int(mlp), dropout=dropout,
+                             num_classes=classes)
+
+
+def torchvision_network(name, channels, height, width, classes, mean, deviation, **options):
+    """nets/*.cpp: torchvision's network behind this project's first layer. `options` are the spec's keys."""
+    import torchvision
+    if name in ("vit", "vit_tiny", "vit_b_16"):
+        defaults = VIT_B_16 if name == "vit_b_16" else VIT_TINY
+        network = vision_transformer(height, classes, **{**defaults, **options})
+    else:
+        stem = options.pop("stem", "7x7")
+        if "stochastic_depth" in options:
+            options["stochastic_depth_prob"] = options.pop("stochastic_depth")
+        if name == "inception_v3":
+            options["init_weights"] = False
+        network = getattr(torchvision.models, name)(num_classes=classes, **options)
+        if stem == "3x3":
+            network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    normalise = Normalise(mean, deviation)
+
+    def first_layer(_, inputs):
+        x = inputs[0]
+        repeated = x.expand(-1, 3, -1, -1) if len(mean) == 3 else x  # a grey image under three means
+        return normalise.to(x.dtype)(repeated).expand(-1, 3, -1, -1)
+
+    network.register_forward_pre_hook(first_layer)
+    return network
+
+
+def make_network(name, channels, height, width, classes, mean, deviation, **options):
     image = dict(channels=channels, height=height, width=width, classes=classes, mean=mean, deviation=deviation)
     if name == "cnn":
-        return Cnn([32, 64, 64], 1, 128, dropout, **image)
+        return Cnn([32, 64, 64], 1, 128, options.get("dropout", 0.3), **image)
     if name == "cnn-seed000":
         return Cnn([32, 64, 64, 64], 0, 64, 0.0, **image)
-    raise SystemExit(f"no PyTorch twin of the network '{name}': known are cnn and cnn-seed000")
+    return torchvision_network(name, **image, **options)
 
 
-def fill(network, seed):
-    """Gives every parameter and buffer drawn values, so that none needs to be stored; tests/test_golden.cpp does the
-    same. He-uniform weights, and batch statistics far enough from 0 and 1 to be seen."""
+PERIOD = 1048573  # drawn values a parameter has at most; then they repeat
+
+
+def fill(network, seed, scales=None):
+    """Gives every parameter and buffer drawn values, so that none needs to be stored; tests/golden_fixtures.h does the
+    same. He-uniform weights, and batch statistics far enough from 0 and 1 to be seen: those of the i-th batch norm are
+    statistics of values of variance scales[i], or 1."""
+    means = variances = 0
     state = network.state_dict()
     for name, value in state.items():
         if value.dtype != torch.float32:
             continue
-        u = uniform(value.numel(), seed, fnv1a(name), "initialise")
-        if value.dim() > 1:
+        u = uniform(min(value.numel(), PERIOD), seed, fnv1a(name), "initialise")
+        if value.dim() in (2, 4):
             u = (2 * u - 1) * math.sqrt(6.0 / (value.numel() // value.shape[0]))
-        elif name.endswith("running_var") or name == "bn.weight":
+        elif name.endswith("running_var"):
+            u = (u + 0.5) * (1.0 if scales is None else float(scales[variances]))
+            variances += 1
+        elif name.endswith("running_mean"):
+            u = (u - 0.5) * (1.0 if scales is None else math.sqrt(float(scales[means])))
+            means += 1
+        elif value.dim() == 1 and name.endswith("weight"):
             u = u + 0.5
         else:
             u = u - 0.5
+        u = np.resize(u, value.numel())
         value.copy_(torch.from_numpy(u.astype(np.float32)).reshape(value.shape))
     network.load_state_dict(state)
 
@@ -150,6 +199,13 @@ def write_safetensors(path, tensors, metadata):
         file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
+def number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def load_network(path):
     """The PyTorch twin of a model.safetensors that mith-train wrote: its metadata names the network and the image."""
     tensors, metadata = read_safetensors(path)
@@ -158,6 +214,6 @@ def load_network(path):
     normalise = json.loads(metadata["mithridate.normalize"])
     network = make_network(name, channels, height, width, len(json.loads(metadata["mithridate.classes"])),
                            normalise["mean"] or [0.0] * channels, normalise["deviation"] or [1.0] * channels,
-                           **{key: float(value) for key, value in (f.split("=") for f in fields.split(",") if f)})
+                           **{key: number(value) for key, value in (f.split("=") for f in fields.split(",") if f)})
     network.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
     return network

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/nets/*: what torchvision's networks are called inside and what they compute. Needs PyTorch, numpy
+and torchvision; the tests do not.
+
+    python3 tests/golden/make_nets.py [NAME...]
+
+state_dicts.txt lists every network at its published size, 1000 classes: a line "# name parameters", then one line for
+each tensor of the state dict in order, its name and shape.
+
+As in make_golden.py, weights and images are drawn again by whoever compares. A file NAME.safetensors holds
+    batch_norm_scales [layers] f32   for reference.py: fill
+    logits_f64, logits_f32 [n,k]     eval mode
+    input_gradient f64               of the summed cross-entropy, in NHWC order; about 256 elements, evenly spaced
+    input_gradient_norm [1] f64      of the whole
+and for networks with batch norm, or where `parameters` is set, the same of training mode, each beginning with train_, of
+the mean cross-entropy, auxiliary head included, with
+    statistics [2 layers] f64        norms of the running means and variances after that pass, in order
+    gradient_norms, gradient_samples [parameters] f64   of each parameter: its gradient's norm, and one element of it
+"""
+import pathlib
+import sys
+
+import numpy as np
+import reference
+import torch
+from torch.nn import functional as F
+
+SEED = 2024
+MEAN, DEVIATION = [0.48, 0.52, 0.45], [0.24, 0.26, 0.23]
+FOLDER = pathlib.Path(__file__).with_name("nets")
+CASES = [
+    dict(net="resnet18", parameters=True),
+    dict(net="resnet18", file="resnet18_small", options=dict(stem="3x3"), height=20, width=28),
+    dict(net="resnet34", channels=1),
+    dict(net="resnet50"),
+]
+TORCHVISION = ["resnet18", "resnet34", "resnet50"]
+
+
+def sampled(value):
+    flat = np.ascontiguousarray(value).reshape(-1)
+    return flat[:: max(1, flat.size // 256)].copy()
+
+
+def batch_norms(network):
+    return [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def measured_scales(network, x):
+    """The variance of what reaches each batch norm, those before it already following theirs."""
+    layers = batch_norms(network)
+    scales = np.ones(len(layers), np.float32)
+
+    def measure(i):
+        def hook(module, inputs):
+            scales[i] = inputs[0].var(dim=(0, 2, 3), unbiased=False).mean().item()
+            module.running_var.mul_(float(scales[i]))
+            module.running_mean.mul_(float(scales[i]) ** 0.5)
+        return hook
+
+    hooks = [layer.register_forward_pre_hook(measure(i)) for i, layer in enumerate(layers)]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+    return scales
+
+
+def total_loss(output, y, reduction):
+    if isinstance(output, tuple):  # inception_v3 in training
+        return F.cross_entropy(output[0], y, reduction=reduction) + \
+            0.4 * F.cross_entropy(output[1], y, reduction=reduction), output[0]
+    return F.cross_entropy(output, y, reduction=reduction), output
+
+
+def evaluate(network, x, y, reduction):
+    """Logits [n,k] and the input gradient in NHWC order; parameters keep their gradients."""
+    x = x.clone().requires_grad_(True)
+    loss, logits = total_loss(network(x), y, reduction)
+    loss.backward()
+    return logits.detach().numpy(), x.grad.permute(0, 2, 3, 1).numpy()
+
+
+def results(prefix, network, x, y, reduction):
+    network.float()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    logits_f32, gradient_f32 = evaluate(network, x, y, reduction)
+    network.load_state_dict(state)
+    network.double().zero_grad()
+    logits, gradient = evaluate(network, x.double(), y, reduction)
+    print(f"  {prefix}logits {np.round(logits[0], 3)}, f32 errors: logits {np.abs(logits_f32 - logits).max():.1e}, gradient "
+          f"{np.linalg.norm(gradient_f32 - gradient) / np.linalg.norm(gradient):.1e} of {np.linalg.norm(gradient):.1e}")
+    return {f"{prefix}logits_f64": logits, f"{prefix}logits_f32": logits_f32,
+            f"{prefix}input_gradient": sampled(gradient),
+            f"{prefix}input_gradient_norm": np.array([np.linalg.norm(gradient)])}
+
+
+def make(net, file=None, n=2, channels=3, means=None, height=44, width=56, classes=5, options={}, parameters=False):
+    means = means or channels
+    network = reference.make_network(net, channels, height, width, classes, MEAN[:means], DEVIATION[:means],
+                                     **options).eval()
+    x = torch.from_numpy(reference.images(n, height, width, channels, SEED)).permute(0, 3, 1, 2)
+    y = torch.arange(n) % classes
+    reference.fill(network, SEED)
+    scales = measured_scales(network, x)
+    reference.fill(network, SEED, scales)
+
+    print(file or net)
+    stored = {"batch_norm_scales": scales, **results("", network, x, y, "sum")}
+    if parameters or len(scales):
+        network.train()
+        stored.update(results("train_", network, x, y, "mean"))
+        stored["train_statistics"] = np.array([getattr(layer, name).norm().item() for layer in batch_norms(network)
+                                               for name in ("running_mean", "running_var")])
+    if parameters:
+        gradients = [parameter.grad.numpy().reshape(-1) for parameter in network.parameters()]
+        stored["train_gradient_norms"] = np.array([np.linalg.norm(g) for g in gradients])
+        stored["train_gradient_samples"] = np.array([g[g.size * 5 // 8] for g in gradients])
+    spec = ",".join(f"{key}={value}" for key, value in options.items())
+    metadata = dict(net=f"{net}:{spec}" if spec else net, n=n, channels=channels, means=means, height=height, width=width,
+                    classes=classes, seed=SEED, torch=torch.__version__)
+    reference.write_safetensors(FOLDER / f"{file or net}.safetensors", stored,
+                                {key: str(value) for key, value in metadata.items()})
+
+
+def list_state_dicts():
+    lines = []
+    for name in TORCHVISION:
+        size = 299 if name == "inception_v3" else 224
+        network = reference.torchvision_network(name, 3, size, size, 1000, [0.0] * 3, [1.0] * 3)
+        lines.append(f"# {name} {sum(parameter.numel() for parameter in network.parameters())}")
+        lines += [" ".join([key, *map(str, value.shape)]) for key, value in network.state_dict().items()]
+    (FOLDER / "state_dicts.txt").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    FOLDER.mkdir(exist_ok=True)
+    for case in CASES:
+        if len(sys.argv) == 1 or case.get("file", case["net"]) in sys.argv[1:]:
+            make(**case)
+    list_state_dicts()

@@ -1,0 +1,207 @@
+// The published architectures against torchvision: names and shapes, logits, gradients and statistics stored by
+// golden/make_nets.py. Weights and images are drawn here as they were drawn there.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/ops/ops.h"
+#include "tests/golden_fixtures.h"
+
+using namespace mith;
+using namespace mith::golden;
+
+namespace {
+
+struct Golden {
+  std::string name;
+  SafetensorsFile file;
+  int64_t number(const std::string& key) const { return std::stoll(file.metadata.at(key)); }
+  const Tensor& tensor(const std::string& key) const { return stored(file, key); }
+  bool has(const std::string& key) const { return file.find(key) != nullptr; }
+};
+
+std::vector<Golden> all_golden() {
+  std::vector<Golden> all;
+  for (auto const& entry : std::filesystem::directory_iterator(path("nets")))
+    if (entry.path().extension() == ".safetensors")
+      all.push_back({entry.path().stem().string(), read_safetensors(entry.path())});
+  std::ranges::sort(all, {}, &Golden::name);
+  return all;
+}
+
+std::unique_ptr<Network> make(const Golden& g) {
+  NetworkOptions const options{.classes = g.number("classes"),
+                               .channels = g.number("channels"),
+                               .height = g.number("height"),
+                               .width = g.number("width")};
+  std::unique_ptr<Network> network = make_network(g.file.metadata.at("net"), options);
+  std::vector<float> mean{0.48f, 0.52f, 0.45f}, deviation{0.24f, 0.26f, 0.23f};
+  mean.resize(static_cast<size_t>(g.number("means")));
+  deviation.resize(mean.size());
+  network->set_normalization("dataset", mean, deviation);
+  fill(*network, g.tensor("batch_norm_scales").to_host<float>());
+  return network;
+}
+
+Tensor images(const Golden& g) {
+  return golden::images({g.number("n"), g.number("height"), g.number("width"), g.number("channels")});
+}
+
+/// About 256 elements, evenly spaced, as the files keep them.
+std::vector<double> sampled(const std::vector<double>& all) {
+  std::vector<double> some;
+  for (size_t i = 0; i < all.size(); i += std::max<size_t>(1, all.size() / 256)) some.push_back(all[i]);
+  return some;
+}
+
+double norm(const std::vector<double>& values) { return std::sqrt(dot(values, values)); }
+
+struct Result {
+  Tensor logits;
+  std::vector<double> input_gradient;
+  std::vector<Tensor> gradients;  ///< of the parameters, if they were asked for
+};
+
+/// Eval mode with the summed cross-entropy, training with its mean, auxiliary heads included.
+Result evaluate(Network& network, const Tensor& x, bool training, bool parameters) {
+  Tape tape;
+  std::vector<Tensor> wanted{x};
+  if (parameters)
+    for (auto const& [name, parameter] : network.trainable()) wanted.push_back(parameter->value);
+  for (const Tensor& value : wanted) tape.watch(value);
+  std::vector<int32_t> labels;
+  for (int64_t i = 0; i < x.dim(0); ++i) labels.push_back(int32_t(i % network.network_options().classes));
+  Tensor const y = Tensor::from(labels, {x.dim(0)}, x.device());
+  Context context{.training = training};
+  Tensor const logits = network(x, context);
+  Tensor losses = cross_entropy(logits, y);
+  for (auto const& [head, weight] : context.auxiliary) losses = add(losses, scale(cross_entropy(head, y), weight));
+  double const factor = training ? 1.0 / static_cast<double>(x.dim(0)) : 1.0;
+  std::vector<Tensor> found = tape.gradients(losses, Tensor::full(losses.shape(), factor, losses.dtype()), wanted);
+  Result result{logits, values_of(found.front()), {}};
+  result.gradients.assign(found.begin() + 1, found.end());
+  return result;
+}
+
+/// In f64: logits and the input gradient.
+void check_exactly(const Golden& g, const std::string& prefix, const Result& result, double tolerance) {
+  auto const logits = values_of(g.tensor(prefix + "logits_f64"));
+  CHECK(largest_difference(values_of(result.logits), logits) <= tolerance * largest(logits));
+  CHECK(relative_distance(sampled(result.input_gradient), values_of(g.tensor(prefix + "input_gradient"))) <= tolerance);
+  double const expected = values_of(g.tensor(prefix + "input_gradient_norm"))[0];
+  CHECK(std::abs(norm(result.input_gradient) - expected) <= tolerance * expected);
+}
+
+/// Every parameter's gradient: its norm and one element, the one five eighths into PyTorch's order.
+void check_parameters(const Golden& g, const Network& network, const Result& result, double tolerance) {
+  auto const norms = values_of(g.tensor("train_gradient_norms")),
+             samples = values_of(g.tensor("train_gradient_samples"));
+  auto const trainable = network.trainable();
+  REQUIRE(trainable.size() == norms.size());
+  for (size_t i = 0; i < trainable.size(); ++i) {
+    CAPTURE(trainable[i].name);
+    REQUIRE(result.gradients[i].defined());
+    auto const values = values_of(to_outer(result.gradients[i], trainable[i].parameter->layout));
+    CHECK(std::abs(norm(values) - norms[i]) <= tolerance * norms[i]);
+    CHECK(std::abs(values[values.size() * 5 / 8] - samples[i]) <= tolerance * norms[i]);
+  }
+}
+
+/// The norms of all running means and variances.
+void check_statistics(const Golden& g, const Network& network, double tolerance) {
+  std::vector<double> norms;
+  for (auto const& [name, parameter] : network.parameters())
+    if (name.find("running_") != std::string::npos) norms.push_back(norm(values_of(parameter->value)));
+  CHECK(relative_distance(norms, values_of(g.tensor("train_statistics"))) <= tolerance);
+}
+
+struct Listed {
+  int64_t parameters = 0;
+  std::vector<std::string> tensors;  ///< "name 64 3 7 7"
+};
+
+/// golden/nets/state_dicts.txt: what torchvision's networks consist of.
+std::map<std::string, Listed> listed() {
+  std::map<std::string, Listed> all;
+  std::ifstream in(path("nets/state_dicts.txt"));
+  Listed* current = nullptr;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("# ")) {
+      std::istringstream words(line.substr(2));
+      std::string name;
+      words >> name;
+      current = &all[name];
+      words >> current->parameters;
+    } else {
+      REQUIRE(current);
+      current->tensors.push_back(line);
+    }
+  }
+  return all;
+}
+
+std::vector<std::string> tensors_of(const Network& network) {
+  std::vector<std::string> lines;
+  for (const StoredTensor& tensor : state_of(network)) {
+    lines.push_back(tensor.name);
+    for (int64_t d : tensor.value.shape().dims()) lines.back() += " " + std::to_string(d);
+  }
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("golden nets: names, shapes and order of the state dict are torchvision's") {
+  auto const all = listed();
+  REQUIRE(all.size() >= 3);
+  for (auto const& [name, expected] : all) {
+    CAPTURE(name);
+    int64_t const size = name == "inception_v3" ? 299 : 224;
+    auto const network = make_network(name, {.classes = 1000, .channels = 3, .height = size, .width = size});
+    CHECK(network->parameter_count() == expected.parameters);
+    auto const tensors = tensors_of(*network);
+    REQUIRE(tensors.size() == expected.tensors.size());
+    for (size_t i = 0; i < tensors.size(); ++i) CHECK(tensors[i] == expected.tensors[i]);
+  }
+}
+
+TEST_CASE("golden nets: the reference provider in f64 is PyTorch in f64") {
+  double const tolerance = 1e-9;  // structure: f64 rounding through a hundred layers stays below 1e-11
+  Forced const reference("reference");
+  for (const Golden& g : all_golden()) {
+    CAPTURE(g.name);
+    auto const network = make(g);
+    network->cast(DType::f64);
+    Tensor const x = images(g).cast(DType::f64);
+    check_exactly(g, "", evaluate(*network, x, false, false), tolerance);
+    if (!g.has("train_logits_f64")) continue;
+    bool const parameters = g.has("train_gradient_norms");
+    Result const trained = evaluate(*network, x, true, parameters);
+    check_exactly(g, "train_", trained, tolerance);
+    check_statistics(g, *network, tolerance);
+    if (parameters) check_parameters(g, *network, trained, tolerance);
+  }
+}
+
+TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is") {
+  for (const Golden& g : all_golden()) {
+    CAPTURE(g.name);
+    auto const network = make(g);
+    Tensor const x = images(g);
+    for (const std::string& provider : f32_providers()) {
+      CAPTURE(provider);
+      Forced const forced(provider);
+      Result const result = evaluate(*network, x, false, false);
+      auto const exact = values_of(g.tensor("logits_f64"));
+      double const pytorch = largest_difference(values_of(g.tensor("logits_f32")), exact);
+      CHECK(largest_difference(values_of(result.logits), exact) <= 2 * pytorch + 1e-6);
+      // A ReLU or a pooling decision of some millions may fall the other way.
+      auto const gradient = sampled(result.input_gradient), expected = values_of(g.tensor("input_gradient"));
+      CHECK(relative_distance(gradient, expected) <= 5e-2);
+      CHECK(dot(gradient, expected) >= 0.999 * norm(gradient) * norm(expected));
+    }
+  }
+}
