@@ -41,6 +41,8 @@ double largest(const Values&);
 double distance(const Values&, const Values& expected);
 
 std::vector<OperatorRow> arithmetic_rows();
+std::vector<OperatorRow> activation_rows();
+std::vector<OperatorRow> channel_rows();
 std::vector<OperatorRow> convolution_rows();
 std::vector<OperatorRow> pooling_rows();
 std::vector<OperatorRow> normalization_rows();

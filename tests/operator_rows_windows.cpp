@@ -117,6 +117,35 @@ OperatorRow avg_pool_row(const std::string& name, const Shape& s, const PoolOpti
           }};
 }
 
+/// Output (i, j) is the mean over the pixels that overlap the i-th of oh equal shares of the height and the j-th of ow
+/// of the width.
+OperatorRow adaptive_avg_pool_row(const Shape& s, int64_t oh, int64_t ow, bool global) {
+  return {cat(global ? "global_avg_pool2d " : "adaptive_avg_pool2d ", s, " to ", oh, "x", ow),
+          {{s, draw(s.numel(), 72)}},
+          [=](const std::vector<Tensor>& in) {
+            return global ? global_avg_pool2d(in[0]) : adaptive_avg_pool2d(in[0], oh, ow);
+          },
+          [=](const std::vector<Values>& in) {
+            Values y;
+            for (int64_t n = 0; n < s[0]; ++n)
+              for (int64_t i = 0; i < oh; ++i)
+                for (int64_t j = 0; j < ow; ++j)
+                  for (int64_t c = 0; c < s[3]; ++c) {
+                    double sum = 0, count = 0;
+                    for (int64_t a = 0; a < s[1]; ++a)
+                      for (int64_t b = 0; b < s[2]; ++b) {
+                        bool const rows = (a + 1) * oh > i * s[1] && a * oh < (i + 1) * s[1];
+                        bool const columns = (b + 1) * ow > j * s[2] && b * ow < (j + 1) * s[2];
+                        if (!rows || !columns) continue;
+                        sum += in[0][size_t(((n * s[1] + a) * s[2] + b) * s[3] + c)];
+                        ++count;
+                      }
+                    y.push_back(sum / count);
+                  }
+            return y;
+          }};
+}
+
 OperatorRow batch_norm_row(const Shape& s, bool training) {
   size_t const c = size_t(s[-1]);
   double const epsilon = 1e-3;
@@ -160,6 +189,11 @@ std::vector<OperatorRow> convolution_rows() {
   Conv2dShape depthwise = grouped;
   depthwise.o = 4;
   depthwise.groups = 4;
+  Conv2dShape depthwise_wide{.n = 1, .h = 7, .w = 6, .c = 20, .o = 20, .kh = 5, .kw = 5, .pad_h = 2, .pad_w = 2};
+  depthwise_wide.stride_h = depthwise_wide.stride_w = 2;
+  depthwise_wide.groups = 20;
+  Conv2dShape const row{.n = 1, .h = 4, .w = 8, .c = 3, .o = 4, .kh = 1, .kw = 7, .pad_w = 3};
+  Conv2dShape const column{.n = 1, .h = 8, .w = 4, .c = 3, .o = 4, .kh = 7, .kw = 1, .pad_h = 3};
   Conv2dShape const pointwise{.n = 3, .h = 1, .w = 1, .c = 5, .o = 2};
   return {conv2d_row("3x3 same", same, true, none),
           conv2d_row("3x3 same, relu", same, true, relu),
@@ -167,6 +201,9 @@ std::vector<OperatorRow> convolution_rows() {
           conv2d_row("uneven strides, padding and dilation, relu", uneven, true, relu),
           conv2d_row("two groups, relu", grouped, true, relu),
           conv2d_row("depthwise", depthwise, true, none),
+          conv2d_row("depthwise 5x5 stride 2", depthwise_wide, false, none),
+          conv2d_row("1x7", row, false, none),
+          conv2d_row("7x1, relu", column, true, relu),
           conv2d_row("1x1 on one pixel", pointwise, true, none),
           linear_row(1, 1, 1, true, none),
           linear_row(3, 7, 5, true, none),
@@ -198,6 +235,11 @@ std::vector<OperatorRow> pooling_rows() {
   }
   rows.push_back(avg_pool_row("3x3 without padding counted", {1, 6, 5, 3}, inner));
   rows.push_back(avg_pool_row("3x3 ceil without padding counted", {1, 6, 4, 3}, ceil_inner));
+  rows.push_back(adaptive_avg_pool_row({2, 6, 4, 3}, 3, 2, false));
+  rows.push_back(adaptive_avg_pool_row({1, 7, 5, 2}, 3, 4, false));
+  rows.push_back(adaptive_avg_pool_row({1, 2, 3, 5}, 7, 7, false));
+  rows.push_back(adaptive_avg_pool_row({2, 3, 4, 70}, 1, 1, true));
+  rows.push_back(adaptive_avg_pool_row({2, 9, 11, 3}, 1, 1, true));
   return rows;
 }
 

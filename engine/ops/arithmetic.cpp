@@ -31,14 +31,6 @@ using MoveRows = Kernel<void*, const void*, const int64_t*, int64_t, int64_t>;
 const MoveRows gather_1{"gather_rows_1"}, gather_4{"gather_rows_4"}, gather_8{"gather_rows_8"};
 const MoveRows scatter_1{"scatter_rows_1"}, scatter_4{"scatter_rows_4"}, scatter_8{"scatter_rows_8"};
 
-/// A new tensor like x, filled by body(pointer) with x's element type.
-template <class Body>
-Tensor filled(const Shape& shape, const Tensor& x, Body body) {
-  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
-  dispatch(x.dtype(), [&](auto zero) { body(y.data<decltype(zero)>()); });
-  return y;
-}
-
 Tensor product(const Tensor& a, const Tensor& b) {
   return filled(a.shape(), a,
                 [&]<class T>(T* y) { multiply_kernel<T>(a.stream(), y, a.data<T>(), b.data<T>(), a.numel()); });

@@ -15,6 +15,13 @@ const Kernel<T*, const T*, Pool2dShape, int> avg_forward{"avg_pool2d_forward", d
 template <class T>
 const Kernel<T*, const T*, Pool2dShape, int> avg_backward{"avg_pool2d_backward", dtype_of<T>};
 
+template <class T>
+const Kernel<T*, const T*, Pool2dShape> adaptive_forward{"adaptive_avg_pool2d_forward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, Pool2dShape> adaptive_backward{"adaptive_avg_pool2d_backward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, double, int64_t, int64_t, int64_t> broadcast_pixels{"broadcast_pixels", dtype_of<T>};
+
 /// Windows along one dimension. With `ceil`, a last window may hang over the edge if it begins inside (PyTorch's rule).
 int64_t windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad, bool ceil) {
   int64_t const span = size + 2 * pad - kernel;
@@ -110,6 +117,43 @@ void AvgPool2dNode::backward(Gradients& g) {
     avg_backward<T>(dy.stream(), dx.data<T>(), dy.data<T>(), shape, count_padding);
   });
   g.give(0, dx);
+}
+
+Tensor adaptive_avg_pool2d(const Tensor& x, int64_t height, int64_t width) {
+  OperatorScope const scope("adaptive_avg_pool2d");
+  check_rank("adaptive_avg_pool2d", x, 4);
+  check(height > 0 && width > 0 && x.dim(1) > 0 && x.dim(2) > 0, "adaptive_avg_pool2d: ", x.shape(), " to ",
+        pair_text(height, width));
+  AdaptiveAvgPool2dNode node;
+  node.shape = {.n = x.dim(0), .h = x.dim(1), .w = x.dim(2), .c = x.dim(3), .oh = height, .ow = width};
+  Tensor const y = filled(output_shape(node.shape), x,
+                          [&]<class T>(T* out) { adaptive_forward<T>(x.stream(), out, x.data<T>(), node.shape); });
+  return record(y, {x}, std::move(node));
+}
+
+void AdaptiveAvgPool2dNode::backward(Gradients& g) {
+  OperatorScope const scope("adaptive_avg_pool2d backward");
+  Tensor const& dy = g.output();
+  g.give(0, filled(inputs[0].shape, dy,
+                   [&]<class T>(T* dx) { adaptive_backward<T>(dy.stream(), dx, dy.data<T>(), shape); }));
+}
+
+Tensor global_avg_pool2d(const Tensor& x) {
+  OperatorScope const scope("global_avg_pool2d");
+  check_rank("global_avg_pool2d", x, 4);
+  check(x.dim(1) * x.dim(2) > 0, "global_avg_pool2d: the images of ", x.shape(), " are empty");
+  return record(image_sums(x, {}, 1.0 / static_cast<double>(x.dim(1) * x.dim(2))), {x}, GlobalAvgPool2dNode());
+}
+
+void GlobalAvgPool2dNode::backward(Gradients& g) {
+  OperatorScope const scope("global_avg_pool2d backward");
+  Tensor const& dy = g.output();
+  Shape const& shape = inputs[0].shape;
+  int64_t const pixels = shape[1] * shape[2];
+  g.give(0, filled(shape, dy, [&]<class T>(T* dx) {
+           broadcast_pixels<T>(dy.stream(), dx, dy.data<T>(), 1.0 / static_cast<double>(pixels), shape[0], pixels,
+                               shape[3]);
+         }));
 }
 
 }  // namespace mith

@@ -1,4 +1,4 @@
-// Max and average pooling over windows.
+// Max and average pooling over windows and over whole images.
 #pragma once
 #include "engine/autograd/tape.h"
 #include "kernels/map/pool.h"
@@ -15,6 +15,12 @@ struct PoolOptions {
 Tensor max_pool2d(const Tensor& x, const PoolOptions& = {});
 Tensor avg_pool2d(const Tensor& x, const PoolOptions& = {});
 
+/// x [n,h,w,c] -> [n,height,width,c]: means over windows that share out the image, PyTorch's rule where they do not
+/// divide it.
+Tensor adaptive_avg_pool2d(const Tensor& x, int64_t height, int64_t width);
+/// x [n,h,w,c] -> [n,c]: each channel's mean over the image.
+Tensor global_avg_pool2d(const Tensor& x);
+
 struct MaxPool2dNode final : Node {
   Pool2dShape shape;
   Tensor index;  ///< u8, of the output's shape: the tap that won, row * kernel_w + column
@@ -28,6 +34,17 @@ struct AvgPool2dNode final : Node {
   bool count_padding = true;
   std::string_view name() const override { return "avg_pool2d"; }
   std::vector<Attribute> attributes() const override;
+  void backward(Gradients&) override;
+};
+
+struct AdaptiveAvgPool2dNode final : Node {
+  Pool2dShape shape;
+  std::string_view name() const override { return "adaptive_avg_pool2d"; }
+  void backward(Gradients&) override;
+};
+
+struct GlobalAvgPool2dNode final : Node {
+  std::string_view name() const override { return "global_avg_pool2d"; }
   void backward(Gradients&) override;
 };
 

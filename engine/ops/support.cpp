@@ -11,6 +11,11 @@ const Kernel<double*, const T*, int64_t, int64_t> column_sums_partial{"column_su
 template <class T>
 const Kernel<T*, const double*, int64_t, int64_t> column_sums_total{"column_sums_total", dtype_of<T>};
 template <class T>
+const Kernel<double*, const T*, const T*, int64_t, int64_t, int64_t> image_sums_partial{"image_sums_partial",
+                                                                                        dtype_of<T>};
+template <class T>
+const Kernel<T*, const double*, double, int64_t, int64_t, int64_t> image_sums_total{"image_sums_total", dtype_of<T>};
+template <class T>
 const Kernel<T*, const T*, const T*, int64_t> relu_backward{"relu_backward", dtype_of<T>};
 
 }  // namespace
@@ -46,6 +51,16 @@ Tensor column_sums(const Tensor& x) {
     column_sums_total<T>(x.stream(), sums.data<T>(), partial.data<double>(), groups, cols);
   });
   return sums;
+}
+
+Tensor image_sums(const Tensor& x, const Tensor& other, double factor) {
+  int64_t const images = x.dim(0), cols = x.dim(-1), pixels = images ? rows_of(x) / images : 0;
+  Tensor const partial = Tensor::empty({images, column_groups(pixels), cols}, DType::f64, x.device());
+  return filled({images, cols}, x, [&]<class T>(T* sums) {
+    image_sums_partial<T>(x.stream(), partial.data<double>(), x.data<T>(), other.defined() ? other.data<T>() : nullptr,
+                          images, pixels, cols);
+    image_sums_total<T>(x.stream(), sums, partial.data<double>(), factor, images, pixels, cols);
+  });
 }
 
 Tensor relu_mask(const Tensor& gradient, const Tensor& output) {

@@ -24,6 +24,17 @@ Tensor column_sums(const Tensor& x);
 /// The gradient in front of a ReLU, from the gradient behind it and its output.
 Tensor relu_mask(const Tensor& gradient, const Tensor& output);
 
+/// A new tensor like x, filled by body(pointer) with x's element type.
+template <class Body>
+Tensor filled(const Shape& shape, const Tensor& x, Body body) {
+  Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  dispatch(x.dtype(), [&](auto zero) { body(y.data<decltype(zero)>()); });
+  return y;
+}
+
+/// factor * the sums over each image's pixels of x [n, ..., c], or of x * other if that is defined -> [n,c].
+Tensor image_sums(const Tensor& x, const Tensor& other = {}, double factor = 1);
+
 /// "3x3", for attributes.
 inline std::string pair_text(int64_t a, int64_t b) { return std::to_string(a) + "x" + std::to_string(b); }
 

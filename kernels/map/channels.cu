@@ -1,0 +1,108 @@
+// Slices of rows, gates and sums over channels: what joins and weighs the branches of a network.
+#include "kernels/launch/bytes.h"
+#include "kernels/launch/divide.h"
+#include "kernels/launch/launch.h"
+#include "kernels/launch/philox.h"
+
+namespace mith::MITH_SPACE {
+
+/// Rows of `cols` elements between arrays whose rows lie y_pitch and x_pitch elements apart; an x_pitch of 0 repeats
+/// one row.
+template <class T>
+__global__ void copy_slice(T* __restrict__ y, const T* __restrict__ x, int64_t y_pitch, int64_t x_pitch, int64_t rows,
+                           int64_t cols) {
+  for (auto r : grid_rows(rows)) {
+    for (auto c : row_cols(cols)) y[r * y_pitch + c] = x[r * x_pitch + c];
+  }
+}
+
+/// y[image][pixel][c] = x[image][pixel][c] * gate[image][c].
+template <class T>
+__global__ void channel_gate(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ gate,
+                             Divider pixels_per_image, int64_t pixels, int64_t cols) {
+  for (auto r : grid_rows(pixels)) {
+    const T* __restrict__ factor = gate + pixels_per_image.quotient(static_cast<uint32_t>(r)) * cols;
+    for (auto c : row_cols(cols)) y[r * cols + c] = x[r * cols + c] * factor[c];
+  }
+}
+
+/// y[image][pixel][c] = factor * x[image][c]: the backward pass of a mean over pixels.
+template <class T>
+__global__ void broadcast_pixels(T* __restrict__ y, const T* __restrict__ x, T factor, Divider pixels_per_image,
+                                 int64_t pixels, int64_t cols) {
+  for (auto r : grid_rows(pixels)) {
+    const T* __restrict__ from = x + pixels_per_image.quotient(static_cast<uint32_t>(r)) * cols;
+    for (auto c : row_cols(cols)) y[r * cols + c] = factor * from[c];
+  }
+}
+
+/// y[r] = sum over the few channels of row r.
+template <class T>
+__global__ void sum_channels(T* __restrict__ y, const T* __restrict__ x, int64_t rows, int64_t cols) {
+  for (auto r : grid_stride(rows)) {
+    T sum = 0;
+    for (int64_t c = 0; c < cols; ++c) sum += x[r * cols + c];
+    y[r] = sum;
+  }
+}
+
+/// Keeps or drops whole images: element 0 of an image's stream decides.
+template <class T>
+__global__ void stochastic_depth(T* __restrict__ y, const T* __restrict__ x, const int64_t* __restrict__ ids,
+                                 DrawKey key, float p, T factor, int64_t images, int64_t cols) {
+  for (auto i : grid_rows(images)) {
+    if (uniform(key, static_cast<uint64_t>(ids[i]), 0) < p) {
+      for (auto c : row_cols(cols)) y[i * cols + c] = T(0);
+    } else {
+      for (auto c : row_cols(cols)) y[i * cols + c] = x[i * cols + c] * factor;
+    }
+  }
+}
+
+// Launchers.
+
+template <class T>
+void launch_copy_slice(const Stream& stream, T* y, const T* x, int64_t y_pitch, int64_t x_pitch, int64_t rows,
+                       int64_t cols) {
+  launch_rows_cols(stream, {"copy_slice", rows, bytes_of<T>(2, rows * cols)}, cols, copy_slice<T>, y, x, y_pitch,
+                   x_pitch, rows, cols);
+}
+
+template <class T>
+void launch_channel_gate(const Stream& stream, T* y, const T* x, const T* gate, int64_t images, int64_t per_image,
+                         int64_t cols) {
+  int64_t const pixels = images * per_image;
+  if (pixels == 0) return;
+  launch_rows_cols(stream, {"channel_gate", pixels, bytes_of<T>(2, pixels * cols)}, cols, channel_gate<T>, y, x, gate,
+                   Divider(per_image, pixels, "channel_gate"), pixels, cols);
+}
+
+template <class T>
+void launch_broadcast_pixels(const Stream& stream, T* y, const T* x, double factor, int64_t images, int64_t per_image,
+                             int64_t cols) {
+  int64_t const pixels = images * per_image;
+  if (pixels == 0) return;
+  launch_rows_cols(stream, {"broadcast_pixels", pixels, bytes_of<T>(1, pixels * cols)}, cols, broadcast_pixels<T>, y, x,
+                   factor, Divider(per_image, pixels, "broadcast_pixels"), pixels, cols);
+}
+
+template <class T>
+void launch_sum_channels(const Stream& stream, T* y, const T* x, int64_t rows, int64_t cols) {
+  launch_map(stream, {"sum_channels", rows, bytes_of<T>(1, rows * (cols + 1))}, sum_channels<T>, y, x, rows, cols);
+}
+
+template <class T>
+void launch_stochastic_depth(const Stream& stream, T* y, const T* x, const int64_t* ids, DrawKey key, double p,
+                             int64_t images, int64_t per_image) {
+  double const factor = p < 1 ? 1 / (1 - p) : 0;
+  launch_rows_cols(stream, {"stochastic_depth", images, bytes_of<T>(2, images * per_image)}, per_image,
+                   stochastic_depth<T>, y, x, ids, key, p, factor, images, per_image);
+}
+
+KERNEL_FLOATS(copy_slice, launch_copy_slice);
+KERNEL_FLOATS(channel_gate, launch_channel_gate);
+KERNEL_FLOATS(broadcast_pixels, launch_broadcast_pixels);
+KERNEL_FLOATS(sum_channels, launch_sum_channels);
+KERNEL_FLOATS(stochastic_depth, launch_stochastic_depth);
+
+}  // namespace mith::MITH_SPACE
