@@ -3,14 +3,6 @@
 #include "engine/ops/ops.h"
 
 namespace mith {
-namespace {
-
-/// [n,h,w,1] -> [n,h,w,count]: a 1x1 convolution whose weights are one.
-Tensor repeat_channels(const Tensor& x, int64_t count) {
-  return conv2d(x, Tensor::full({count, 1, 1, 1}, 1, x.dtype(), x.device()), {});
-}
-
-}  // namespace
 
 Network::Network(NetworkOptions options, std::string spec, int64_t body_channels)
     : options_(std::move(options)), spec_(std::move(spec)), body_channels_(body_channels) {

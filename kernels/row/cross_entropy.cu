@@ -4,6 +4,7 @@
 // lead d = z_y - m. Then 1 - p_y = S e^-d / (1 + S e^-d), never formed as a difference from 1, and the loss is
 // log(1 + S e^-d): both keep their relative accuracy when the network is certain, where p_y rounds to 1.
 #include "kernels/launch/bytes.h"
+#include "kernels/launch/exponential.h"
 #include "kernels/launch/launch.h"
 
 namespace mith::MITH_SPACE {
@@ -31,7 +32,7 @@ __device__ __forceinline__ Rivals<T> rivals_of(const T* __restrict__ z, int32_t 
   });
   T sum = 0;
   for (auto j : block_stride(k)) {
-    T const of_rival = bounded_exp(z[j] - m), e = class_index(j) == y ? T(0) : of_rival;
+    T const of_rival = exponential(z[j] - m), e = class_index(j) == y ? T(0) : of_rival;
     store(j, e);
     sum += e;
   }
@@ -47,14 +48,14 @@ MITH_DEVICE bool is_moderate(T lead) {
 /// log(1 + S e^-d), without overflow on either side and without losing subnormal odds.
 template <class T>
 MITH_DEVICE T negative_log_likelihood(const Rivals<T>& r) {
-  if (r.lead < 0) return std::log(r.sum + bounded_exp(r.lead)) - r.lead;
-  return is_moderate(r.lead) ? std::log1p(r.sum * bounded_exp(-r.lead)) : r.sum * std::exp(-r.lead);
+  if (r.lead < 0) return std::log(r.sum + exponential(r.lead)) - r.lead;
+  return is_moderate(r.lead) ? std::log1p(r.sum * exponential(-r.lead)) : r.sum * std::exp(-r.lead);
 }
 
 /// 1 - p_y.
 template <class T>
 MITH_DEVICE T doubt(const Rivals<T>& r) {
-  if (is_moderate(r.lead)) return r.sum / (r.sum + bounded_exp(r.lead));
+  if (is_moderate(r.lead)) return r.sum / (r.sum + exponential(r.lead));
   return r.lead > 0 ? r.sum * std::exp(-r.lead) : r.sum / (r.sum + std::exp(r.lead));
 }
 
@@ -112,7 +113,7 @@ __global__ void softmax(T* __restrict__ y, const T* __restrict__ x, int64_t n, i
     const T* const z = x + i * k;
     T const m = block_max<T>(k, [=](int64_t j) { return z[j]; });
     T sum = 0;
-    for (auto j : block_stride(k)) sum += y[i * k + j] = bounded_exp(z[j] - m);
+    for (auto j : block_stride(k)) sum += y[i * k + j] = exponential(z[j] - m);
     sum = block_sum(sum);
     for (auto j : block_stride(k)) y[i * k + j] /= sum;
   }
