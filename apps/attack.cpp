@@ -80,6 +80,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
     saved.report.rows.push_back(outcome.row);
   }
   add_masking_warnings(saved.report.rows);
+  saved.report.configuration = build_information();
   saved.json = to_json(saved.report);
   for (size_t i = 0; i < extras.size(); ++i) saved.json["rows"][i + 1].update(extras[i]);
   return saved;
@@ -87,7 +88,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
 
 void print_result(const Saved& saved, const std::filesystem::path& out, bool json) {
   if (json) {
-    std::cout << saved.json.dump(2) << "\n";
+    std::cout << json_text(saved.json, 2) << "\n";
     return;
   }
   std::cout << to_table(saved.report);
@@ -118,7 +119,7 @@ int attack(int argc, char** argv) {
   OutputFolder out(o.out);
   Saved const saved =
       attack_and_save(o, line.common, model, surrogate ? surrogate->classifier.get() : nullptr, images, out);
-  write_text(out.path() / "attack.json", saved.json.dump(2) + "\n");
+  write_text(out.path() / "attack.json", json_text(saved.json, 2) + "\n");
   out.keep();
   print_result(saved, out.path(), line.common.json);
   return 0;

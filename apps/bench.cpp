@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "apps/bench/kernel_case.h"
+#include "apps/bench/task.h"
 #include "apps/common/command_line.h"
 #include "apps/common/registry_help.h"
 #include "apps/common/training.h"
@@ -16,25 +17,14 @@
 namespace mith {
 namespace {
 
+using bench::Round;
+using bench::Task;
+
 struct Options {
   std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
-  int64_t batch = 0, rounds = 5, limit = 512;
+  int64_t batch = 0, rounds = 5, limit = 512, size = 224;
   bool wait = false;
   bench::KernelOptions kernels;
-};
-
-struct Round {
-  double seconds = 0;
-  int64_t images = 0;
-  double accuracy = 0;  ///< in training, or left by the attack: other engines must come near it
-  Json json() const { return {{"seconds", seconds}, {"images", images}, {"accuracy", accuracy}}; }
-};
-
-/// Something that can be measured again and again.
-struct Task {
-  virtual ~Task() = default;
-  virtual Round run() = 0;
-  virtual Json describe() const = 0;
 };
 
 /// An epoch of the real training loop without callbacks: batches, forward and backward passes, Adam, class-balanced
@@ -55,7 +45,7 @@ class TrainTask final : public Task {
     options_.epochs = done_ + 1;
     EpochReport const report = Trainer(*network_, *optimizer_, options_).fit(train_, validation_, done_).at(0);
     ++done_;
-    return {report.seconds, train_.size(), report.train.accuracy};
+    return {.seconds = report.seconds, .images = train_.size(), .accuracy = report.train.accuracy};
   }
 
   Json describe() const override {
@@ -98,7 +88,7 @@ class AttackTask final : public Task {
     for (const Batch& batch : batches_) adversarial.push_back(attack_->run(classifier_, batch, options_).adversarial);
     synchronize(stream_of(default_device()));
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    return {seconds.count(), images_, accuracy(adversarial)};
+    return {.seconds = seconds.count(), .images = images_, .accuracy = accuracy(adversarial)};
   }
 
   Json describe() const override {
@@ -148,8 +138,16 @@ void print_table(const Json& result) {
   if (result.contains("attack")) std::cout << "  " << text("attack") << '\n';
   std::cout << std::setprecision(4) << "  median " << number("median_seconds") << " s, " << number("images_per_second")
             << " images/s (" << result["seconds"].size() << " rounds of " << number("least_seconds") << " to "
-            << number("most_seconds") << " s; counted: " << text("counted") << "), accuracy " << number("accuracy")
-            << '\n';
+            << number("most_seconds") << " s; counted: " << text("counted") << ")";
+  if (!result.contains("layers")) {
+    std::cout << ", accuracy " << number("accuracy") << '\n';
+    return;
+  }
+  std::cout << ", peak " << number("peak_resident_mib") << " MiB resident\n";
+  for (const Json& layer : result["layers"])
+    std::cout << "  " << std::left << std::setw(36) << layer["layer"].get<std::string>() << std::setw(20)
+              << layer["output"].get<std::string>() << layer["forward"].get<std::string>() << ' '
+              << layer.value("input_gradient", "") << ' ' << layer.value("weight_gradient", "") << '\n';
 }
 
 void measure(Task& task, int64_t rounds, bool json) {
@@ -181,21 +179,24 @@ void measure(Task& task, int64_t rounds, bool json) {
 }
 
 int run_bench(int argc, char** argv) {
-  CommandLine line("mith-bench",
-                   "How fast training, attacks and kernels are here: mith-bench train|attack|kernels [options]",
-                   "  mith-bench train --data pneumoniamnist.npz --net cnn --rounds 9\n"
-                   "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10\n"
-                   "  mith-bench kernels --filter linf,conv2d --markdown\n"
-                   "  mith-bench kernels --budget 600 --resume kernels.jsonl --json > kernels.json");
+  CommandLine line(
+      "mith-bench",
+      "How fast training, attacks, networks and kernels are here: mith-bench train|attack|network|kernels [options]",
+      "  mith-bench train --data pneumoniamnist.npz --net cnn --rounds 9\n"
+      "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10\n"
+      "  mith-bench network --net resnet50 --size 224 --batch 8\n"
+      "  mith-bench kernels --filter linf,conv2d --markdown\n"
+      "  mith-bench kernels --budget 600 --resume kernels.jsonl --json > kernels.json");
   Options o;
   line.text("--data", o.data, "DATA", "its train part for train, its test part for attack");
   line.text("--net", o.net, "NET", "network with fresh weights");
   line.text("--model", o.model, "MODEL", "attack: trained network instead of a fresh one");
   line.text("--attack", o.attack, "ATTACK", "attack: what is run on every image");
-  line.integer("--batch", o.batch, 1, 1 << 20, "images a batch; 64 for train, 128 for attack");
+  line.integer("--batch", o.batch, 1, 1 << 20, "images a batch; 64 for train, 128 for attack, 8 for network");
   line.integer("--rounds", o.rounds, 1, 10000,
                "epochs, attack passes or readings of a kernel, after one that warms up");
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
+  line.integer("--size", o.size, 8, 4096, "network: images of N x N x 3");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
   line.text("--filter", o.kernels.filter, "PARTS", "kernels: only rows whose name or shape contains one of these");
   line.number("--budget", o.kernels.budget, 0, 1e6, "kernels: begin no new row after this many seconds; 0: no limit");
@@ -216,9 +217,9 @@ int run_bench(int argc, char** argv) {
     std::cout << *help;
     return 0;
   }
-  require(!mode.empty(), "say what to measure: train, attack or kernels (--help lists the options)");
-  require(mode == "train" || mode == "attack" || mode == "kernels", "unknown benchmark '", mode, "'",
-          suggestion(mode, {"train", "attack", "kernels"}));
+  require(!mode.empty(), "say what to measure: train, attack, network or kernels (--help lists the options)");
+  require(mode == "train" || mode == "attack" || mode == "network" || mode == "kernels", "unknown benchmark '", mode,
+          "'", suggestion(mode, {"train", "attack", "network", "kernels"}));
   if (mode == "kernels") {
     if (line.given("--rounds")) o.kernels.rounds = o.rounds;
     o.kernels.json = line.common.json;
@@ -227,12 +228,16 @@ int run_bench(int argc, char** argv) {
   }
 
   set_quiet(true);
-  DataParts const parts = load_data(o.data, {.strict = line.common.strict});
   std::unique_ptr<Task> task;
-  if (mode == "train")
-    task = std::make_unique<TrainTask>(o, parts, line.common.seed);
-  else
-    task = std::make_unique<AttackTask>(o, parts, line.common.seed);
+  if (mode == "network") {
+    task = bench::network_task(o.net, o.size, o.batch ? o.batch : 8, line.common.seed);
+  } else {
+    DataParts const parts = load_data(o.data, {.strict = line.common.strict});
+    if (mode == "train")
+      task = std::make_unique<TrainTask>(o, parts, line.common.seed);
+    else
+      task = std::make_unique<AttackTask>(o, parts, line.common.seed);
+  }
   if (o.wait)
     measure_on_request(*task);
   else

@@ -110,7 +110,8 @@ int evaluate(int argc, char** argv) {
   for (const ImageSet& set : images)
     require(set.ids == images.front().ids, "--data ", o.data,
             ": the models' runs split it differently; evaluate them apart");
-  for (const Model& s : surrogates) require_same_images(s, models.front());
+  for (const Model& surrogate : surrogates)
+    for (const Model& model : models) require_same_images(surrogate, model);
   std::optional<OutputFolder> report_folder, dump_folder;
   if (!o.report.empty()) report_folder.emplace(o.report);
   if (!o.dump.empty()) dump_folder.emplace(o.dump);
@@ -129,7 +130,7 @@ int evaluate(int argc, char** argv) {
   for (auto* folder : {&report_folder, &dump_folder})
     if (*folder) (*folder)->keep();
 
-  std::cout << (line.common.json ? to_json(report).dump(2) + "\n" : to_table(report));
+  std::cout << (line.common.json ? json_text(to_json(report), 2) + "\n" : to_table(report));
   if (!line.common.json && !o.report.empty())
     std::cout << (std::filesystem::path(o.report) / "report.html").string() << "\n";
   return 0;

@@ -3,6 +3,7 @@
 
 #include "apps/common/command_line.h"
 #include "apps/common/evaluation.h"
+#include "apps/common/inputs.h"
 #include "apps/common/offline_twins.h"
 #include "apps/common/registry_help.h"
 #include "apps/common/summary.h"
@@ -47,15 +48,16 @@ void declare(CommandLine& line, TrainOptions& o) {
 }
 
 /// Attacked twins of the training batches and the attack of the robust validation.
-void add_perturbations(Trainer& trainer, const TrainOptions& o, const ImageSet& train) {
+void add_perturbations(Trainer& trainer, const TrainOptions& o, const ImageSet& train, bool strict) {
   std::vector<std::string> attacks = o.adversarial;
   if (!o.adversarial_data.empty()) {
     OfflineTwins twins = read_offline_twins(o.adversarial_data, train);
     trainer.perturbations = std::move(twins.perturbations);
     attacks.insert(attacks.end(), twins.attacks.begin(), twins.attacks.end());
   }
-  for (const std::string& attack : o.adversarial) trainer.perturbations.push_back(adversarial_perturbation(attack));
-  if (!attacks.empty()) trainer.validation_attack = validation_perturbation(attacks.front());
+  for (const std::string& attack : o.adversarial)
+    trainer.perturbations.push_back(adversarial_perturbation(attack, strict));
+  if (!attacks.empty()) trainer.validation_attack = validation_perturbation(attacks.front(), strict);
 }
 
 void add_callbacks(Trainer& trainer, const TrainOptions& o, const std::filesystem::path& folder) {
@@ -84,6 +86,7 @@ Json run_configuration(const TrainOptions& o, const Json& options, const DataPar
   config["program"] = "mith-train";
   config["options"] = options;
   config["data"] = {{"source", o.data},
+                    {"path", lasting_name(o.data)},
                     {"split", o.split},
                     {"description", parts.description},
                     {"classes", parts.train.class_names},
@@ -107,11 +110,10 @@ Report final_report(const TrainOptions& o, Network& network, const DataParts& pa
 
 void print_result(const Report& report, const Json& result, const std::string& out, bool json) {
   if (json) {
-    std::cout << Json{{"run", out}, {"result", result}}.dump(2) << "\n";
+    std::cout << json_text({{"run", out}, {"result", result}}, 2) << "\n";
     return;
   }
-  std::cout << "on the " << report.data_split << " part of " << report.data_source << " (" << report.n << " images)\n"
-            << to_table(report) << out << "\n";
+  std::cout << to_table(report) << out << "\n";
 }
 
 int train(int argc, char** argv) {
@@ -140,11 +142,11 @@ int train(int argc, char** argv) {
   if (o.summary) {
     Json const summary = summarise(*network);
     if (!line.common.json || o.out.empty())
-      std::cout << (line.common.json ? summary.dump(2) + "\n" : summary_table(summary)) << std::flush;
+      std::cout << (line.common.json ? json_text(summary, 2) + "\n" : summary_table(summary)) << std::flush;
     if (o.out.empty()) return 0;
   }
   Trainer trainer(*network, *optimizer, trainer_options(o, augmentation, parts.train, line.common.seed));
-  add_perturbations(trainer, o, parts.train);
+  add_perturbations(trainer, o, parts.train, line.common.strict);
 
   Json const options = to_json(o, line.common.seed);
   RunFolder folder(o, options);

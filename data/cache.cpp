@@ -95,7 +95,7 @@ DecodedSet view_of(const std::shared_ptr<uint8_t>& file, const Header& h) {
 }
 
 std::nullopt_t unwritable(const fs::path& folder, int error) {
-  say(cat("decoded images are not cached: ", folder.string(), " cannot be written (", std::strerror(error), ")"));
+  warn(cat("decoded images are not cached: ", folder.string(), " cannot be written (", std::strerror(error), ")"));
   return std::nullopt;
 }
 

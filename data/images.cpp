@@ -85,10 +85,10 @@ void report_broken(const Listing& listing, const std::vector<uint8_t>& usable, c
     std::string const reason = reasons[i].empty() ? "was broken when the cache was made" : reasons[i];
     std::string const line = cat(listing.images[i].path.string(), " ", reason);
     require(!strict, line);
-    say(line + "; skipped");
+    warn(line + "; skipped");
     ++broken;
   }
-  if (broken > 0) say(cat(listing.source, ": ", broken, " of ", usable.size(), " images are broken and were skipped"));
+  if (broken > 0) warn(cat(listing.source, ": ", broken, " of ", usable.size(), " images are broken and were skipped"));
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ std::vector<ClassFolder> class_folders(const fs::path& root) {
       Part const part = part_named(folder.filename().string());
       for (auto const& inner : subfolders(folder)) found.push_back({inner, part});
     } else {
-      say(cat(root.string(), ": folder ", folder.filename().string(), " beside the parts is not read"));
+      warn(cat(root.string(), ": folder ", folder.filename().string(), " beside the parts is not read"));
     }
   }
   require(!found.empty(), root.string(), " holds no class folders");

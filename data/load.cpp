@@ -119,8 +119,8 @@ void report_shared_images(const Source& source, const std::vector<int64_t>& trai
   int64_t shared = 0;
   for (uint64_t hash : at(source.hashes, other)) shared += trained.contains(hash);
   if (shared == 0) return;
-  say(cat(source.all.source, ": ", shared, " of ", other.size(), " images of the ", name,
-          " part are also in the training part"));
+  warn(cat(source.all.source, ": ", shared, " of ", other.size(), " images of the ", name,
+           " part are also in the training part"));
 }
 
 DataParts divided(const std::string& data, const DataOptions& options) {
@@ -179,6 +179,13 @@ std::pair<std::string, std::string> split_data_name(const std::string& data) {
     case Part::none:
       break;
   }
+  std::string const source = data.substr(0, colon), part = data.substr(colon + 1);
+  std::error_code error;
+  bool const names_part = source.starts_with(synthetic_prefix)
+                              ? part.find('=') == std::string::npos
+                              : !std::filesystem::exists(data, error) && std::filesystem::exists(source, error);
+  require(!names_part, "data ", data, ": unknown part '", part, "'", suggestion(part, {"train", "val", "test"}),
+          "; known are train, val and test");
   return {data, ""};
 }
 

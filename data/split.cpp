@@ -1,12 +1,12 @@
 // Stratified, grouped, seeded splits, and which images belong together.
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <unordered_map>
 
 #include "data/source.h"
 #include "engine/files/files.h"
+#include "engine/files/json.h"
 
 namespace mith {
 namespace {
@@ -143,7 +143,7 @@ const ImageSet& part_of(const DataParts& parts, const std::string& part) {
 }
 
 void write_split(const DataParts& parts, const std::filesystem::path& file) {
-  nlohmann::ordered_json json;
+  Json json;
   json["source"] = parts.train.source;
   json["split"] = parts.description;
   auto const add = [&](const char* name, const ImageSet& set) {
@@ -152,8 +152,7 @@ void write_split(const DataParts& parts, const std::filesystem::path& file) {
   add("train", parts.train);
   add("val", parts.validation);
   add("test", parts.test);
-  // File names need not be valid UTF-8; JSON must be.
-  write_text(file, json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  write_text(file, json_text(json, 1) + "\n");
 }
 
 }  // namespace mith

@@ -1,113 +1,14 @@
-"""The programs as a user runs them: whole jobs on a small phantom, then everything that can be wrong with the input.
+"""The programs as a user runs them: whole jobs on a small phantom. Needs MITH_BIN, the folder of the binaries."""
 
-Needs only Python's standard library and MITH_BIN, the folder of the binaries.
-"""
-
-import array
-import ast
-import io
 import json
-import os
-import pathlib
-import resource
 import shutil
 import signal
-import struct
 import subprocess
-import sys
-import tempfile
 import time
 import unittest
-import zipfile
 
-BIN = pathlib.Path(os.environ.get("MITH_BIN", "build/bin")).resolve()
-DATA = "synthetic:histology:n=200,size=32"
-EPS = 8 / 255
-SCRATCH = None  # made by setUpModule, with a trained baseline in it
-
-
-def run(program, *arguments, code=0, **options):
-    """Runs a program and requires its exit code; returns the finished process with text output."""
-    done = subprocess.run([BIN / program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=120, **options)
-    if done.returncode != code:
-        raise AssertionError(f"{program} {' '.join(map(str, arguments))}\nexit code {done.returncode}, not {code}\n"
-                             f"{done.stdout}{done.stderr}")
-    return done
-
-
-def setUpModule():
-    global SCRATCH
-    SCRATCH = pathlib.Path(tempfile.mkdtemp(prefix="mith-apps-"))
-    os.environ["MITH_CACHE"] = str(SCRATCH / "cache")
-    run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 3, "--batch", 32, "--out", SCRATCH / "baseline")
-
-
-def tearDownModule():
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-def read_npy(path):
-    """(dtype text, shape, values) of a .npy file of f32 or i64."""
-    raw = pathlib.Path(path).read_bytes()
-    assert raw[:6] == b"\x93NUMPY", path
-    length = struct.unpack("<H", raw[8:10])[0]
-    header = ast.literal_eval(raw[10:10 + length].decode())
-    values = array.array({"<f4": "f", "<i8": "q"}[header["descr"]])
-    values.frombytes(raw[10 + length:])
-    return header["descr"], header["shape"], values
-
-
-def npy(descr, shape, content):
-    header = repr({"descr": descr, "fortran_order": False, "shape": tuple(shape)})
-    header += " " * (63 - (10 + len(header)) % 64) + "\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + content
-
-
-def npz(path, **changes):
-    """A small, valid file of MedMNIST's layout with some of its arrays replaced."""
-    arrays = {}
-    for part, n in (("train", 40), ("val", 10), ("test", 10)):
-        pixels = bytes((i * 7 + (i // 784) % 2 * 100) % 256 for i in range(n * 784))
-        arrays[part + "_images"] = npy("|u1", (n, 28, 28), pixels)
-        arrays[part + "_labels"] = npy("|u1", (n, 1), bytes(i % 2 for i in range(n)))
-    arrays.update(changes)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in arrays.items():
-            archive.writestr(name + ".npy", content)
-    return path
-
-
-def bmp(path, value):
-    """An 8 x 8 grey image."""
-    pixels = bytes([value] * 3) * 64
-    head = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(head + struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 24, 0, len(pixels), 0, 0, 0, 0) + pixels)
-
-
-def safetensors(path):
-    """(header, data) of a safetensors file."""
-    raw = pathlib.Path(path).read_bytes()
-    length = struct.unpack("<Q", raw[:8])[0]
-    return json.loads(raw[8:8 + length]), raw[8 + length:]
-
-
-def write_safetensors(path, header, data, length=None):
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
-    return path
-
-
-class Scratch(unittest.TestCase):
-    """Gives every test a folder of its own."""
-
-    def setUp(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(dir=SCRATCH))
-        self.baseline = SCRATCH / "baseline"
-
-    def tearDown(self):
-        shutil.rmtree(self.dir, ignore_errors=True)
+from apps_support import (BIN, DATA, EPS, Scratch, bmp, npy, read_npy, run, safetensors, main, setUpModule,
+                          tearDownModule)
 
 
 class Help(unittest.TestCase):
@@ -401,6 +302,27 @@ class Evaluating(Scratch):
         right = sum(line[i] for i, line in enumerate(clean["confusion"]) if i != 2)
         self.assertLessEqual(row["attack_success_rate"] * right, landed + 1e-6)
 
+    def test_a_phantom_drawn_again_is_warned_of(self):
+        arguments = ["--model", self.baseline, "--attack", "fgsm", "--quiet", "--report"]
+        same = run("mith-evaluate", "--data", DATA, *arguments, self.dir / "same")
+        self.assertNotIn("draws again", same.stderr)
+        self.assertIn(f"On the test part of {DATA} (20 images)", same.stdout)
+        for data, warned in ((DATA.replace("n=200", "n=150"), True), (DATA + ",seed=9", False)):
+            done = run("mith-evaluate", "--data", data, *arguments, self.dir / data)
+            self.assertEqual("draws again" in done.stderr, warned, data)
+
+    def test_a_run_knows_its_images_from_any_folder(self):
+        images = self.image_folder()
+        split = ["--split", "60/20/20"]
+        run("mith-train", "--data", "images", "--net", "cnn", "--size", 16, "--epochs", 1, *split, "--out", "run",
+            cwd=self.dir)
+        here = json.loads(run("mith-evaluate", "--model", "run", "--data", "images", "--report", "a", "--json",
+                              cwd=self.dir).stdout)
+        there = json.loads(run("mith-evaluate", "--model", self.dir / "run", "--data", images, "--report",
+                               self.dir / "b", "--json").stdout)
+        self.assertEqual(here["data"]["n"], there["data"]["n"])
+        self.assertEqual(here["rows"][0]["confusion"], there["rows"][0]["confusion"])
+
     def test_dump(self):
         run("mith-evaluate", "--model", self.baseline, "--data", DATA + ":val", "--report", self.dir / "r", "--dump",
             self.dir / "dump")
@@ -414,178 +336,5 @@ class Evaluating(Scratch):
             self.assertTrue(any(v != 0 for v in gradient[i * per_image:(i + 1) * per_image]))
 
 
-class BadInput(Scratch):
-    """Exit code 2 (1 when it happens during the run), one line that names the thing, nothing half-written."""
-
-    def refuse(self, program, *arguments, naming, code=2, out=None, **options):
-        out = out or self.dir / "out"
-        option = "--report" if program == "mith-evaluate" else "--out"
-        done = run(program, *arguments, option, out, "--quiet", code=code, **options)
-        lines = done.stderr.splitlines()
-        self.assertEqual(len(lines), 1, done.stderr)
-        self.assertTrue(lines[0].startswith(program + ": "), lines[0])
-        self.assertIn(naming, lines[0])
-        left = list(out.iterdir()) if out.is_dir() else []
-        self.assertEqual(left, [])
-        return lines[0]
-
-    def refuse_data(self, data, naming, *more, code=2):
-        return self.refuse("mith-train", "--data", data, "--net", "cnn", "--epochs", 1, *more, naming=naming, code=code)
-
-    def refuse_model(self, model, naming):
-        return self.refuse("mith-evaluate", "--model", model, "--data", DATA, "--attack", "fgsm", naming=naming)
-
-    def test_a_good_npz_is_taken(self):
-        run("mith-train", "--data", npz(self.dir / "good.npz"), "--net", "cnn", "--epochs", 1, "--out",
-            self.dir / "run")
-
-    def test_files(self):
-        self.refuse_data(self.dir / "absent.npz", "absent.npz")
-        self.refuse_data(self.dir / "absent", "absent")
-        (self.dir / "folder.npz").mkdir()
-        self.refuse_data(self.dir / "folder.npz", "folder.npz")
-        (self.dir / "noise.npz").write_bytes(bytes(range(256)) * 20)
-        self.refuse_data(self.dir / "noise.npz", "noise.npz")
-        (self.dir / "list.csv").write_text("path,label\nabsent.png,a\n")
-        self.refuse_data(self.dir / "list.csv", "absent.png", "--strict")
-
-    def test_npz(self):
-        good = npz(self.dir / "good.npz").read_bytes()
-        for share in (0.2, 0.6, 0.99):
-            (self.dir / "cut.npz").write_bytes(good[:int(len(good) * share)])
-            self.refuse_data(self.dir / "cut.npz", "cut.npz")
-        self.refuse_data(npz(self.dir / "f8.npz", train_images=npy("<f8", (40, 28, 28), bytes(40 * 784 * 8))), "f8.npz")
-        self.refuse_data(npz(self.dir / "count.npz", train_labels=npy("|u1", (39, 1), bytes(39))), "count.npz")
-        self.refuse_data(npz(self.dir / "bomb.npz", train_images=npy("|u1", (10**9, 28, 28), bytes(784))), "bomb.npz")
-        self.refuse_data(npz(self.dir / "one.npz", **{p + "_labels": npy("|u1", (n, 1), bytes(n))
-                                                       for p, n in (("train", 40), ("val", 10), ("test", 10))}),
-                         "one.npz")
-
-    def test_zip_bomb(self):
-        raw = io.BytesIO(npz(self.dir / "good.npz").read_bytes()).getvalue()
-        bomb = bytearray(raw)
-        at = bomb.find(b"PK\x01\x02")
-        while at != -1:  # every entry of the central directory claims 4 GB
-            bomb[at + 24:at + 28] = struct.pack("<I", 0xFFFFFFF0)
-            at = bomb.find(b"PK\x01\x02", at + 4)
-        (self.dir / "bomb.npz").write_bytes(bomb)
-        self.refuse_data(self.dir / "bomb.npz", "bomb.npz")
-
-    def image_folder(self):
-        folder = self.dir / "images"
-        for i in range(40):
-            bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 3 * i if i % 2 else 250 - 3 * i)
-        return folder
-
-    def test_broken_jpeg(self):
-        folder = self.image_folder()
-        (folder / "dark/broken.jpeg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
-        self.refuse_data(folder, "broken.jpeg", "--strict", "--size", 16)
-        done = run("mith-train", "--data", folder, "--net", "cnn", "--size", 16, "--epochs", 1, "--out",
-                   self.dir / "run")
-        self.assertIn("broken.jpeg", done.stderr)
-
-    def test_empty_class(self):
-        folder = self.image_folder()
-        (folder / "empty").mkdir()
-        self.refuse_data(folder, "empty", "--size", 16)
-
-    def test_one_class(self):
-        folder = self.image_folder()
-        shutil.rmtree(folder / "light")
-        self.refuse_data(folder, "images", "--size", 16)
-
-    def test_weights(self):
-        header, data = safetensors(self.baseline / "model.safetensors")
-        name = next(k for k in header if k != "__metadata__" and header[k]["dtype"] == "F32")
-        first = header[name]["data_offsets"][0]
-        nan = data[:first] + struct.pack("<f", float("nan")) + data[first + 4:]
-        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'nan.safetensors', header, nan)}", "nan.safetensors")
-        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'long.safetensors', header, data, 2**60)}",
-                          "long.safetensors")
-        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'cut.safetensors', header, data[:-100])}",
-                          "cut.safetensors")
-        lie = json.loads(json.dumps(header))
-        lie[name]["shape"] = [2**40, 2**40]
-        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'lie.safetensors', lie, data)}", "lie.safetensors")
-        other = json.loads(json.dumps(header))
-        other["renamed.weight"] = other.pop(name)
-        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'other.safetensors', other, data)}",
-                          "other.safetensors")
-        self.refuse_model(self.dir / "absent", "absent")
-        self.refuse_model("nonet@" + str(self.baseline / "model.safetensors"), "nonet")
-
-    def test_other_architecture(self):
-        data = "synthetic:histology:n=50,size=64"
-        run("mith-train", "--data", data, "--net", "cnn-seed000", "--epochs", 1, "--out", self.dir / "other")
-        self.refuse_model(f"cnn@{self.dir / 'other/model.safetensors'}", "model.safetensors")
-        self.refuse("mith-train", "--data", data, "--net", "cnn", "--init", self.dir / "other", naming="other")
-
-    def test_options(self):
-        model, data = ("--model", self.baseline), ("--data", DATA)
-        for arguments, naming in ((["--attack", "pgd:eps=-0.1"], "eps"), (["--attack", "pgd:eps=x"], "eps"),
-                                  (["--attack", "pgd:steps"], "steps"), (["--attack", "nothing"], "nothing"),
-                                  (["--attack", "pgd", "--batch", "0"], "--batch"),
-                                  (["--attack", "pgd", "--batch", "many"], "--batch"),
-                                  (["--attack", "pgd", "--seed", "-1"], "--seed"),
-                                  (["--attack", "pgd", "--device", "tpu"], "--device"),
-                                  (["--attack", "pgd", "--provider", "conv2d=nobody"], "nobody"),
-                                  (["--attack", "pgd", "--provider", "native"], "--provider"),
-                                  (["--attack", "pgd", "--verbos"], "--verbos"), (["--attack"], "--attack"),
-                                  ([], "--attack")):
-            with self.subTest(arguments=arguments):
-                self.refuse("mith-attack", *model, *data, naming=naming, *arguments)
-        for arguments, naming in ((["--lr", "-1"], "--lr"), (["--optimizer", "adm"], "adam"),
-                                  (["--augment", "flop"], "flop"), (["--split", "80/30/10"], "80/30/10"),
-                                  (["--adversarial-weight", "2"], "--adversarial-weight"),
-                                  (["--head", "128"], "--head"), (["--class-weights", "even"], "balanced")):
-            with self.subTest(arguments=arguments):
-                self.refuse("mith-train", *data, "--net", "cnn", *arguments, naming=naming)
-        self.refuse("mith-evaluate", *data, naming="--model")
-        self.refuse("mith-evaluate", *model, naming="--data")
-        self.refuse("mith-evaluate", *model, "--data", DATA + ":tset", naming="tset")
-        self.refuse("mith-evaluate", *model, *data, "--oblivious", naming="--oblivious")
-
-    def test_unwritable_output(self):
-        (self.dir / "file").write_text("in the way")
-        for program, arguments in (("mith-train", ["--data", DATA, "--net", "cnn"]),
-                                   ("mith-attack", ["--model", self.baseline, "--data", DATA, "--attack", "fgsm"]),
-                                   ("mith-evaluate", ["--model", self.baseline, "--data", DATA])):
-            self.refuse(program, *arguments, naming="file", out=self.dir / "file/out")
-
-    @unittest.skipIf(os.name != "posix" or os.geteuid() != 0, "becomes another user, which only root can")
-    def test_output_in_a_folder_of_somebody_else(self):
-        closed = self.dir / "closed"
-        closed.mkdir(mode=0o700)
-        self.dir.chmod(0o755)
-        for program, option in (("mith-train", "--out"), ("mith-attack", "--out"), ("mith-evaluate", "--report")):
-            arguments = ["--data", DATA, "--net", "cnn"] if program == "mith-train" else ["--model", self.baseline,
-                                                                                          "--data", DATA]
-            arguments += ["--attack", "fgsm"] if program == "mith-attack" else []
-            # A copy: the build may lie below a folder that only root can enter.
-            binary = shutil.copy(BIN / program, self.dir)
-            done = subprocess.run([binary, *map(str, arguments), option, closed / "out"], text=True, user=65534,
-                                  capture_output=True, timeout=120, env=dict(os.environ, MITH_CACHE=""))
-            with self.subTest(program=program):
-                # Folders above may be closed to that user as well; then the data or the model is refused first.
-                self.assertEqual(done.returncode, 2, done.stderr)
-                self.assertEqual(len([line for line in done.stderr.splitlines() if "mith-" in line]), 1, done.stderr)
-
-    def test_disk_full(self):
-        def tiny_files():
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
-
-        self.refuse("mith-attack", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", naming="out",
-                    code=1, preexec_fn=tiny_files)
-        self.refuse("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, naming="out", code=1,
-                    preexec_fn=tiny_files)
-        self.refuse("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", naming="out",
-                    code=1, preexec_fn=tiny_files)
-
-
 if __name__ == "__main__":
-    if not (BIN / "mith-train").exists():
-        print("MITH_BIN names no folder with mith-train")
-        sys.exit(1)
-    unittest.main(verbosity=2)
+    main()

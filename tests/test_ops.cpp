@@ -204,6 +204,32 @@ TEST_CASE("unrecorded operators: add_in_place, count_nan, matmul, softmax") {
   CHECK(distance(f32, golden) <= 1e-6);
 }
 
+TEST_CASE("softmax keeps small probabilities to their last places, and NaN in its row") {
+  constexpr int64_t k = 37;  // whole vectors and a rest
+  // A rounding for each addend of the sum, in whatever order, and four for exponential, difference and quotient.
+  constexpr double bound = (k + 4) * 0x1p-24;
+  Values logits;
+  for (int64_t i = 0; i < 40 * k; ++i) logits.push_back(i % k ? -86.0 * double(i) / double(40 * k) : 0);
+  std::vector<float> const z(logits.begin(), logits.end());
+  std::vector<float> const p = softmax(Tensor::from(z, {40, k})).to_host<float>();
+  for (int64_t r = 0; r < 40; ++r) {
+    double sum = 0;
+    for (int64_t j = 0; j < k; ++j) sum += std::exp(double(z[size_t(r * k + j)]));
+    for (int64_t j = 0; j < k; ++j) {
+      size_t const at = size_t(r * k + j);
+      double const expected = std::exp(double(z[at])) / sum;
+      CHECK(std::abs(p[at] / expected - 1) <= bound);
+    }
+  }
+  std::vector<float> bad(2 * k, -1);
+  bad[5] = std::nanf("");
+  std::vector<float> const q = softmax(Tensor::from(bad, {2, k})).to_host<float>();
+  for (int64_t j = 0; j < k; ++j) {
+    CHECK(std::isnan(q[size_t(j)]));
+    CHECK(q[size_t(k + j)] == doctest::Approx(1.0 / k));
+  }
+}
+
 TEST_CASE("empty batches pass through") {
   Tensor const x = Tensor::zeros({0, 6, 6, 2}), w = Tensor::full({3, 3, 3, 2}, 1), b = Tensor::full({3}, 1);
   Tensor const lw = Tensor::full({4, 3 * 2 * 2}, 1), ids = Tensor::zeros({0}, DType::i64);

@@ -1,6 +1,7 @@
 #include "apps/common/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <iostream>
 #include <new>
 
@@ -34,12 +35,18 @@ void require_value(const std::string& name, const std::string& given) {
   require(!given.starts_with("--"), name, " needs a value, not the option ", given);
 }
 
+std::string joined_devices() {
+  std::string names;
+  for (Device d : {Device::cpu, Device::simt, Device::cuda})
+    if (available(d)) names += (names.empty() ? "" : ", ") + std::string(name_of(d));
+  return names;
+}
+
 Device device_named(const std::string& name) {
   if (name == "auto") return available(Device::cuda) ? Device::cuda : Device::cpu;
   for (Device d : {Device::cpu, Device::simt, Device::cuda})
     if (name == name_of(d)) {
-      require(available(d), "--device ", name,
-              ": not available here; available: ", available(Device::cuda) ? "cpu, cuda" : "cpu");
+      require(available(d), "--device ", name, ": not available here; available: ", joined_devices());
       return d;
     }
   throw UsageError(cat("--device: unknown device '", name, "'", suggestion(name, {"auto", "cpu", "cuda", "simt"})));
@@ -175,6 +182,8 @@ int run_app(const std::string& program, const std::function<int()>& body) {
     std::cerr << program << ": " << first_line(message) << std::endl;
     return code;
   };
+  // Writing past a file size limit is an error like a full disk, not a reason to be killed.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     int const code = body();
     std::cout.flush();

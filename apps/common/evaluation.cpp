@@ -214,7 +214,7 @@ ReportRow Evaluation::clean() const {
 std::vector<std::string> Evaluation::gate(Classifier& model) const {
   auto const positions = positions_from(0, std::min(gate_images, images_.size()));
   auto warnings = sanity_gate(model, images_.batch(positions, false, {}), {.seed = options_.seed});
-  for (const std::string& warning : warnings) say("warning: " + model.name() + ": " + warning);
+  for (const std::string& warning : warnings) warn(model.name() + ": " + warning);
   return warnings;
 }
 
@@ -244,12 +244,18 @@ AttackOutcome Evaluation::attack(const Attack& attack, Classifier* surrogate) {
   int64_t const chunk = batches_a_call * options_.batch;
   for (int64_t first = 0; first < images_.size(); first += chunk) {
     Batch const batch = images_.batch(positions_from(first, std::min(chunk, images_.size() - first)), false, {});
+    int64_t shown = 0;
+    options.progress = [&](int64_t done, int64_t steps) {
+      int64_t const reached = steps > 0 ? batch.size() * done / steps : batch.size();
+      progress.advance(reached - shown, books.note());
+      shown = reached;
+    };
     auto const start = std::chrono::steady_clock::now();
     AttackResult result = attack.run(crafted_on, batch, options);
     books.seconds += seconds_since(start);
     if (surrogate) keep_mistakes(result.adversarial, batch, first);
     books.add(batch, result, predict(model_, {result.adversarial, batch.y, batch.ids}, options_.batch), first);
-    progress.advance(batch.size(), books.note());
+    progress.advance(batch.size() - shown, books.note());
   }
   progress.finish(books.note());
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/files/files.h"
+#include "engine/spec/spec.h"
 #include "engine/train/progress.h"
 
 namespace mith {
@@ -22,11 +23,29 @@ Json configuration_of(const fs::path& folder) {
   return parsed;
 }
 
+/// Phantoms of one name and seed begin with the same images, however many and however large.
+bool same_phantom(const std::string& a, const std::string& b) {
+  constexpr std::string_view prefix = "synthetic:";
+  if (!a.starts_with(prefix) || !b.starts_with(prefix)) return false;
+  Spec first = Spec::parse(a.substr(prefix.size())), second = Spec::parse(b.substr(prefix.size()));
+  return first.name == second.name && first.take("seed").value_or("0") == second.take("seed").value_or("0");
+}
+
 /// The split a model's run made of this source, or the default for any other source.
 std::string split_for(const Model& model, const std::string& source) {
   if (!model.configuration.is_object() || !model.configuration.contains("data")) return default_split;
   Json const& data = model.configuration["data"];
-  return same_source(data.value("source", ""), source) ? data.value("split", default_split) : default_split;
+  std::string const trained = data.value("path", data.value("source", ""));
+  std::string const split = data.value("split", default_split);
+  return same_source(trained, source) ? split : default_split;
+}
+
+void warn_of_phantom_drawn_again(const Model& model, const std::string& source) {
+  if (!model.configuration.is_object() || !model.configuration.contains("data")) return;
+  std::string const trained = model.configuration["data"].value("source", "");
+  if (trained != source && same_phantom(trained, source))
+    warn(model.name + " was trained on " + trained + ", whose images " + source +
+         " draws again and may divide otherwise");
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -67,6 +86,12 @@ void align_classes(ImageSet& images, const Model& model) {
 
 }  // namespace
 
+std::string lasting_name(const std::string& source) {
+  std::error_code error;
+  fs::path const absolute = fs::exists(source, error) ? fs::canonical(source, error) : fs::path(source);
+  return error ? source : absolute.string();
+}
+
 bool same_source(const std::string& a, const std::string& b) {
   if (a == b) return true;
   std::error_code error;
@@ -99,6 +124,7 @@ ImageSet open_part(const std::string& data, const Model& model, const PartOption
           ": images of ", images.height, "x", images.width, "x", images.channels, ", ", model.name, " takes ",
           network.height, "x", network.width, "x", network.channels);
   align_classes(images, model);
+  warn_of_phantom_drawn_again(model, source);
   if (options.limit > 0 && options.limit < images.size())
     images = subset(images, stratified_first(images.labels, options.limit));
   return images;

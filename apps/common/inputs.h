@@ -38,5 +38,7 @@ void require_same_images(const Model& surrogate, const Model&);
 
 /// True if both texts name the same source on this machine.
 bool same_source(const std::string& a, const std::string& b);
+/// A source as it is named from any working folder: a path made absolute, synthetic:NAME as it is.
+std::string lasting_name(const std::string& source);
 
 }  // namespace mith

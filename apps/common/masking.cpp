@@ -49,7 +49,7 @@ void add_masking_warnings(std::vector<ReportRow>& rows) {
         std::string const sign = masking_sign(*row, *other);
         if (sign.empty()) continue;
         row->warnings.push_back("possible gradient masking: " + sign + " (" + other->attack + ")");
-        say("warning: " + row->model + ", " + row->attack + ": " + row->warnings.back());
+        warn(row->model + ", " + row->attack + ": " + row->warnings.back());
       }
 }
 

@@ -10,7 +10,7 @@ void require_same_run(const fs::path& file, const Json& before, const Json& now)
   for (auto const& [key, value] : now.items()) {
     if (key == "epochs") continue;
     require(before.contains(key) && before[key] == value, "--resume: ", file.string(), " was started with ", key, " ",
-            before.contains(key) ? before[key].dump() : "unset", ", not ", value.dump());
+            before.contains(key) ? json_text(before[key]) : "unset", ", not ", json_text(value));
   }
 }
 
@@ -46,9 +46,9 @@ RunFolder::RunFolder(const TrainOptions& options, const Json& now) : path_(optio
   std::error_code hidden;
   if (options.resume) {
     require(fs::exists(path_ / "last.safetensors", hidden), "--resume: ", path_.string(), " holds no run to continue");
-    previous_ = Json::parse(read_text(config), nullptr, false);
-    require(previous_.is_object() && previous_.contains("options"), config.string(), ": not a run's configuration");
-    require_same_run(config, previous_["options"], now);
+    Json const previous = Json::parse(read_text(config), nullptr, false);
+    require(previous.is_object() && previous.contains("options"), config.string(), ": not a run's configuration");
+    require_same_run(config, previous["options"], now);
     resuming_ = true;
   } else if (holds_run) {
     require(options.force, "--out ", path_.string(), " already holds ",
@@ -67,12 +67,6 @@ RunFolder::~RunFolder() {
   if (created_) fs::remove_all(path_, ignored);
 }
 
-Json RunFolder::result() const {
-  return resuming_ && previous_.contains("result") ? previous_["result"] : Json(nullptr);
-}
-
-void RunFolder::write_config(const Json& config) {
-  write_text(path_ / "config.json", config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-}
+void RunFolder::write_config(const Json& config) { write_text(path_ / "config.json", json_text(config, 2) + "\n"); }
 
 }  // namespace mith

@@ -65,14 +65,11 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
   const std::filesystem::path& path() const { return path_; }
   bool resuming() const { return resuming_; }
-  /// The finished run's result, or null.
-  Json result() const;
   void write_config(const Json& config);
 
  private:
   std::filesystem::path path_;
   bool created_ = false, resuming_ = false;
-  Json previous_;
 };
 
 }  // namespace mith

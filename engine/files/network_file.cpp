@@ -160,12 +160,11 @@ std::map<std::string, std::string> network_metadata(const Network& network) {
   std::vector<std::string> names = o.class_names;
   for (auto i = static_cast<int64_t>(names.size()); i < o.classes; ++i) names.push_back(std::to_string(i));
   Json const normalize{{"how", o.normalize}, {"mean", o.mean}, {"deviation", o.deviation}};
-  auto const text = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
   return {{"format", "pt"},
           {net_key, network.spec()},
-          {normalize_key, text(normalize)},
-          {classes_key, text(names)},
-          {image_key, text(Json{o.height, o.width, o.channels})}};
+          {normalize_key, json_text(normalize)},
+          {classes_key, json_text(names)},
+          {image_key, json_text(Json{o.height, o.width, o.channels})}};
 }
 
 void save_network(const Network& network, const fs::path& path, const std::map<std::string, std::string>& extra) {

@@ -5,15 +5,13 @@
 #include <fstream>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "engine/files/json.h"
 #include "engine/nn/network.h"
 #include "engine/optim/optimizer.h"
 
 namespace mith {
-
-using Json = nlohmann::ordered_json;
 
 /// The project's version, "0.1.0".
 const char* version();

@@ -3,18 +3,17 @@
 
 #include <algorithm>
 #include <bit>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
 #include "engine/files/byte_file.h"
 #include "engine/files/files.h"
+#include "engine/files/json.h"
 
 namespace mith {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 static_assert(std::endian::native == std::endian::little, "files are written as they lie in memory");
 
@@ -159,7 +158,7 @@ std::string header_text(const std::vector<const StoredTensor*>& tensors,
                             {"data_offsets", {position, end}}};
     position = end;
   }
-  std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = json_text(header);
   text.append((8 - text.size() % 8) % 8, ' ');  // values start aligned
   return text;
 }

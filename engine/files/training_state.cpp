@@ -63,7 +63,7 @@ void save_training_state(const Network& network, Optimizer& optimizer, const Tra
                       {"updates", optimizer.updates},  {"learning_rate", optimizer.learning_rate},
                       {"epoch", state.epoch},          {"loop", state.loop}};
   std::map<std::string, std::string> metadata = network_metadata(network);
-  metadata[training_key] = training.dump(-1, ' ', false, Json::error_handler_t::replace);
+  metadata[training_key] = json_text(training);
   write_safetensors(path, tensors, metadata);
 }
 

@@ -57,7 +57,7 @@ std::string header(const Report& r) {
 }
 
 std::string reproduction(const Report& r) {
-  std::string const settings = r.configuration.dump(2, ' ', false, Json::error_handler_t::replace);
+  std::string const settings = json_text(r.configuration, 2);
   return cat(
       "<h2>How to reproduce</h2>\n<p>Mithridate ", version(), ", seed ", r.seed, ". Random numbers are keyed by ",
       "seed, image, restart and step: the same seed draws the same numbers on every device and for every batch ",

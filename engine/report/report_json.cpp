@@ -121,7 +121,10 @@ std::string to_table(const Report& report) {
                      report::percent(m.balanced_accuracy), report::fixed(m.auc_macro, 3),
                      clean ? "" : report::percent(row.attack_success_rate), report::seconds(row.seconds)});
   }
-  std::string text = align(lines, 3);
+  std::string text;
+  if (!report.data_source.empty())
+    text = cat("On the ", report.data_split, " part of ", report.data_source, " (", report.n, " images):\n");
+  text += align(lines, 3);
   for (const ReportRow& row : report.rows)
     for (const std::string& warning : row.warnings)
       text += "warning: " + report::subject_title(row) + ", " + report::attack_short(row) + ": " + warning + '\n';
@@ -130,7 +133,7 @@ std::string to_table(const Report& report) {
 
 void write_report(const Report& report, const std::filesystem::path& folder) {
   make_writable_folder(folder);
-  write_text(folder / "report.json", to_json(report).dump(2, ' ', false, Json::error_handler_t::replace) + '\n');
+  write_text(folder / "report.json", json_text(to_json(report), 2) + '\n');
   write_text(folder / "report.html", to_html(report));
 }
 

@@ -124,7 +124,7 @@ class MetricsLog final : public Callback {
                     {"learning_rate", r.learning_rate},
                     {"seconds", r.seconds},
                     {"images_per_second", r.images_per_second}};
-    text_ += line.dump() + "\n";
+    text_ += json_text(line) + "\n";
     write_text(file_, text_);
     for (const char* part : {"train", "validation"})
       for (auto const& [key, value] : line[part].items()) events_.scalar(cat(part, "/", key), value, r.epoch);

@@ -46,6 +46,8 @@ void say(const std::string& line) {
   if (!quiet()) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
+void warn(const std::string& line) { std::fprintf(stderr, "warning: %s\n", line.c_str()); }
+
 Progress::Progress(std::string title, int64_t total, std::string unit)
     : title_(std::move(title)),
       unit_(std::move(unit)),

@@ -30,5 +30,7 @@ class Progress {
 
 /// A line on stderr unless quiet.
 void say(const std::string& line);
+/// "warning: <line>" on stderr, also when quiet.
+void warn(const std::string& line);
 
 }  // namespace mith

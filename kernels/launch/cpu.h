@@ -2,7 +2,11 @@
 // threadIdx, __shared__ and __syncthreads are not declared here, so a map or row kernel that uses them does not
 // compile.
 #pragma once
+#include <bit>
+#include <cstdint>
+#include <limits>
 #include <tuple>
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -54,9 +58,24 @@ template <class T>
 MITH_DEVICE T block_sum(T v) {
   return v;
 }
-template <class T>
-MITH_DEVICE T block_max(T v) {
-  return v;
+/// The largest of value(0), ..., value(n - 1); NaN wins over everything, and nothing at all gives -infinity. Compared
+/// as integers of the same order, because a maximum of floats that keeps NaN does not vectorise.
+template <class T, class Value>
+MITH_DEVICE T block_max(int64_t n, Value value) {
+  using Key = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  using Limits = std::numeric_limits<T>;
+  auto const turned = [](Key key) {  // its own inverse
+    return key ^ ((key >> (8 * sizeof(Key) - 1)) & std::numeric_limits<Key>::max());
+  };
+  Key largest = turned(std::bit_cast<Key>(-Limits::infinity()));
+  Key nan = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    T const v = value(i);
+    Key const key = turned(std::bit_cast<Key>(v));
+    largest = key > largest ? key : largest;
+    nan |= v != v;
+  }
+  return nan ? Limits::quiet_NaN() : std::bit_cast<T>(turned(largest));
 }
 /// The pair with the largest value; ties go to the lower index, NaN wins over everything.
 template <class T>

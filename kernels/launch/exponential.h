@@ -1,6 +1,6 @@
-// exp for loops that must vectorise. On the host the library's expf is a call an element, and its vector form rounds
-// otherwise than the scalar one, so that a result would depend on where in a batch it lies. This one is plain
-// arithmetic: range reduction by powers of two (Cody & Waite 1980) and a polynomial, within 2 units in the last place.
+// exp for loops that must vectorise. On the host std::exp is a call an element, and a library's vector form rounds
+// otherwise than its scalar one, so that a result would depend on where in a batch it lies. This one is straight-line
+// arithmetic: e^x = 2^n e^r with |r| <= ln 2 / 2 (Cody & Waite 1980).
 #pragma once
 #include <bit>
 
@@ -13,31 +13,24 @@ MITH_DEVICE double exponential(double x) { return std::exp(x); }
 #if defined(__CUDACC__)
 MITH_DEVICE float exponential(float x) { return expf(x); }
 #else
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_assoc_barrier)
-#define MITH_AS_WRITTEN(e) __builtin_assoc_barrier(e)  // the two halves of ln 2 must not be added up
-#endif
-#endif
-#ifndef MITH_AS_WRITTEN
-#define MITH_AS_WRITTEN(e) (e)
-#endif
-
-/// Results below the smallest normal number are zero; NaN stays NaN.
+/// To 1.2 units in the last place. Below e^-87, about the least normal number, it is 0, above e^88 infinity.
 MITH_DEVICE float exponential(float x) {
-  float const in = clamp(x, -87.3f, 88.8f);
-  float const power = std::floor(in * 1.44269504f + 0.5f);
-  float const r = MITH_AS_WRITTEN(in - power * 0.693359375f) + power * 2.12194440e-4f;  // |r| <= ln 2 / 2
-  float sum = 1.3888889e-3f;
-  sum = sum * r + 8.3333333e-3f;
-  sum = sum * r + 4.1666667e-2f;
-  sum = sum * r + 1.6666667e-1f;
-  sum = sum * r + 0.5f;
-  sum = sum * r + 1.0f;
-  sum = sum * r + 1.0f;
-  // 2^power in two factors, since 2^128 itself is no float; a NaN must not reach the conversion.
-  int32_t const e = static_cast<int32_t>(is_nan(power) ? 0.0f : power), half = e >> 1;
-  float const scaled = sum * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((e - half + 127) << 23);
-  return x < -87.3f ? 0.0f : x > 88.8f ? __builtin_inff() : scaled;
+  float const n = std::rint(x * 1.44269504f);
+#ifdef __FMA__
+  float const r = __builtin_fmaf(n, 2.12194440e-4f, __builtin_fmaf(n, -0.693359375f, x));
+#else
+  float const r = static_cast<float>(double{x} - double{n} * 0.69314718055994530942);
+#endif
+  float p = 0.00138145837f;  // minimax for (e^r - 1 - r) / r^2
+  p = p * r + 0.00836872403f;
+  p = p * r + 0.041668389f;
+  p = p * r + 0.166665211f;
+  p = p * r + 0.49999994f;
+  p = (p * r + 1) * r + 1;
+  // Added to 1.5 * 2^23, an integer lies in the last bits: here n + 127, the exponent of 2^n.
+  int32_t const exponent = std::bit_cast<int32_t>(n + (12582912.0f + 127)) << 23;
+  float const y = p * std::bit_cast<float>(exponent);
+  return x < -87 ? 0.0f : x > 88 ? __builtin_inff() : y;
 }
 #endif
 

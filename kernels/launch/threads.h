@@ -77,9 +77,13 @@ template <class T>
 __device__ T block_sum(T v) {
   return block_reduce(v, [](T a, T b) { return a + b; });
 }
-template <class T>
-__device__ T block_max(T v) {
-  return block_reduce(v, [](T a, T b) { return (a > b || a != a) ? a : b; });
+/// The largest of value(0), ..., value(n - 1); NaN wins over everything, and nothing at all gives -infinity.
+template <class T, class Value>
+__device__ T block_max(int64_t n, Value value) {
+  auto const larger = [](T a, T b) { return a > b || a != a ? a : b; };
+  T largest = static_cast<T>(-__builtin_inf());
+  for (auto i : block_stride(n)) largest = larger(largest, value(i));
+  return block_reduce(largest, larger);
 }
 /// The pair with the largest value; ties go to the lower index, NaN wins over everything.
 template <class T>

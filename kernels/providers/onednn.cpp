@@ -162,15 +162,17 @@ class PlanCache {
   template <class Build>
   const Plan* find(const Key& key, Build build) {
     std::lock_guard const lock(mutex_);
-    auto const [it, added] = plans_.try_emplace(key);
-    if (added) {
+    auto known = plans_.find(key);
+    if (known == plans_.end()) {
+      std::unique_ptr<Plan> plan;
       ThreadCount const lend;
       try {
-        it->second = build();
+        plan = build();
       } catch (const dnnl::error&) {  // unimplemented: the slot stays empty
       }
+      known = plans_.emplace(key, std::move(plan)).first;
     }
-    return it->second.get();
+    return known->second.get();
   }
 
  private:

@@ -4,15 +4,15 @@
 // lead d = z_y - m. Then 1 - p_y = S e^-d / (1 + S e^-d), never formed as a difference from 1, and the loss is
 // log(1 + S e^-d): both keep their relative accuracy when the network is certain, where p_y rounds to 1.
 #include "kernels/launch/bytes.h"
+#include "kernels/launch/exponential.h"
 #include "kernels/launch/launch.h"
 
 namespace mith::MITH_SPACE {
 
 template <class T>
 struct Rivals {
-  T largest;  ///< m
-  T sum;      ///< S
-  T lead;     ///< d
+  T sum;   ///< S
+  T lead;  ///< d
 };
 
 template <class T>
@@ -20,28 +20,43 @@ constexpr T not_a_number = static_cast<T>(__builtin_nan(""));
 template <class T>
 constexpr T infinity = static_cast<T>(__builtin_inf());
 
-template <class T>
-__device__ Rivals<T> rivals_of(const T* z, int64_t y, int64_t k) {
-  T m = -infinity<T>;
-  for (auto j : block_stride(k)) m = j == y ? m : kmax(m, z[j]);
-  m = block_max(m);
+/// The index of a class, as wide as a label.
+MITH_DEVICE int32_t class_index(int64_t j) { return static_cast<int32_t>(j); }
+
+/// `store(j, e)` receives exp(z_j - m), and 0 for the label: the softmax over the other classes is e / S.
+template <class T, class Store>
+__device__ __forceinline__ Rivals<T> rivals_of(const T* __restrict__ z, int32_t y, int64_t k, Store store) {
+  T const m = block_max<T>(k, [=](int64_t j) {
+    T const logit = z[j];  // read always: a conditional load would not vectorise
+    return class_index(j) == y ? -infinity<T> : logit;
+  });
   T sum = 0;
-  for (auto j : block_stride(k)) sum += j == y ? T(0) : std::exp(z[j] - m);
-  return {m, block_sum(sum), z[y] - m};
+  for (auto j : block_stride(k)) {
+    T const of_rival = exponential(z[j] - m), e = class_index(j) == y ? T(0) : of_rival;
+    store(j, e);
+    sum += e;
+  }
+  return {block_sum(sum), z[y] - m};
 }
 
-/// log(1 + S e^-d), without overflow on either side.
+/// A lead of less than 80 either way, where e^d is a normal number; false for NaN.
+template <class T>
+MITH_DEVICE bool is_moderate(T lead) {
+  return lead > -80 && lead < 80;
+}
+
+/// log(1 + S e^-d), without overflow on either side and without losing subnormal odds.
 template <class T>
 MITH_DEVICE T negative_log_likelihood(const Rivals<T>& r) {
-  return r.lead >= 0 ? std::log1p(r.sum * std::exp(-r.lead)) : std::log(r.sum + std::exp(r.lead)) - r.lead;
+  if (r.lead < 0) return std::log(r.sum + exponential(r.lead)) - r.lead;
+  return is_moderate(r.lead) ? std::log1p(r.sum * exponential(-r.lead)) : r.sum * std::exp(-r.lead);
 }
 
 /// 1 - p_y.
 template <class T>
 MITH_DEVICE T doubt(const Rivals<T>& r) {
-  if (r.lead < 0) return r.sum / (r.sum + std::exp(r.lead));
-  T const odds = r.sum * std::exp(-r.lead);
-  return odds / (1 + odds);
+  if (is_moderate(r.lead)) return r.sum / (r.sum + exponential(r.lead));
+  return r.lead > 0 ? r.sum * std::exp(-r.lead) : r.sum / (r.sum + std::exp(r.lead));
 }
 
 /// loss = weight[y] * ((1 - s) * -log p_y + s * mean_j(-log p_j)). A label outside [0, k) gives NaN: loaders validate
@@ -52,12 +67,12 @@ __global__ void cross_entropy_forward(T* __restrict__ loss, const T* __restrict_
                                       int64_t n, int64_t k) {
   for (auto i : block_items(n)) {
     const T* const z = logits + i * k;
-    int64_t const y = labels[i];
+    int32_t const y = labels[i];
     if (y < 0 || y >= k) {
       if (block_leader()) loss[i] = not_a_number<T>;
       continue;
     }
-    T value = negative_log_likelihood(rivals_of(z, y, k));
+    T value = negative_log_likelihood(rivals_of(z, y, k, [](int64_t, T) {}));
     if (smoothing > 0) {
       T sum = 0;
       for (auto j : block_stride(k)) sum += z[y] - z[j];
@@ -78,18 +93,17 @@ __global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restr
   for (auto i : block_items(n)) {
     const T* const z = logits + i * k;
     T* const g = dlogits + i * k;
-    int64_t const y = labels[i];
+    int32_t const y = labels[i];
     if (y < 0 || y >= k) {
       for (auto j : block_stride(k)) g[j] = not_a_number<T>;
       continue;
     }
-    Rivals<T> const r = rivals_of(z, y, k);
+    // A thread returns to the elements that it stored.
+    Rivals<T> const r = rivals_of(z, y, k, [g](int64_t j, T e) { g[j] = e; });
     T const certain = direction_only && !is_nan(r.lead) ? T(1) : doubt(r);
     T const factor = weights ? weights[y] * dloss[i] : dloss[i];
-    for (auto j : block_stride(k)) {
-      T const plain = j == y ? -certain : certain * std::exp(z[j] - r.largest) / r.sum;
-      g[j] = factor * (plain + smoothing * ((j == y ? T(1) : T(0)) - T(1) / static_cast<T>(k)));
-    }
+    T const share = certain / r.sum, of_label = smoothing - certain, mean = smoothing / static_cast<T>(k);
+    for (auto j : block_stride(k)) g[j] = factor * ((class_index(j) == y ? of_label : share * g[j]) - mean);
   }
 }
 
@@ -97,13 +111,11 @@ template <class T>
 __global__ void softmax(T* __restrict__ y, const T* __restrict__ x, int64_t n, int64_t k) {
   for (auto i : block_items(n)) {
     const T* const z = x + i * k;
-    T m = -infinity<T>;
-    for (auto j : block_stride(k)) m = kmax(m, z[j]);
-    m = block_max(m);
+    T const m = block_max<T>(k, [=](int64_t j) { return z[j]; });
     T sum = 0;
-    for (auto j : block_stride(k)) sum += std::exp(z[j] - m);
+    for (auto j : block_stride(k)) sum += y[i * k + j] = exponential(z[j] - m);
     sum = block_sum(sum);
-    for (auto j : block_stride(k)) y[i * k + j] = std::exp(z[j] - m) / sum;
+    for (auto j : block_stride(k)) y[i * k + j] /= sum;
   }
 }
 

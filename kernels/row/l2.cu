@@ -64,9 +64,14 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
     const float* const origin = x + image * per_image;
     const float* const g = gradient + image * per_image;
     int32_t bad = 0;
-    for (auto i : block_stride(per_image)) bad += !is_finite(g[i]);
+    double squares = 0;
+    for (auto i : block_stride(per_image)) {
+      bool const finite = is_finite(g[i]);
+      bad += !finite;
+      squares += square(static_cast<double>(finite ? g[i] : 0.0f));
+    }
     if (bad) atomic_add(nan_count, bad);
-    double const length = norm(GradientDirection{g}, per_image);
+    double const length = std::sqrt(block_sum(squares));
     if (length > 0) {
       step_and_project(a, origin, GradientDirection{g}, length, alpha, eps, per_image);
     } else if (ids) {
@@ -100,12 +105,10 @@ __global__ void l2_random_start(float* __restrict__ adv, const float* __restrict
 __global__ void linf_distance(float* __restrict__ out, const float* __restrict__ a, const float* __restrict__ b,
                               int64_t images, int64_t per_image) {
   for (auto image : block_items(images)) {
-    float largest = 0;
-    for (auto i : block_stride(per_image)) {
+    float const largest = block_max<float>(per_image, [=](int64_t i) {
       float const d = a[image * per_image + i] - b[image * per_image + i];
-      largest = kmax(largest, d < 0 ? -d : d);
-    }
-    largest = block_max(largest);
+      return d < 0 ? -d : d;
+    });
     if (block_leader()) out[image] = largest;
   }
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the speed of this project with PyTorch's on the CPU: a training epoch and PGD-10 of `cnn`.
+"""Compares the speed of this project with PyTorch's on the CPU: a training epoch and PGD-10 of `cnn`, and forward and
+full backward of torchvision's networks, with the memory that takes.
 
     python3 tests/bench/compare_pytorch.py --python /usr/bin/python3 --python OTHER_ENV/bin/python3
+    python3 tests/bench/compare_pytorch.py --work network --net resnet18 --net resnet50 --rounds 5
 
 Every engine is a process that stays; rounds alternate between them, one engine at work at a time, and medians are
 compared. PyTorch runs in its best form (pytorch_worker.py: memory format, optimiser, torch.compile, each chosen by
@@ -28,7 +30,13 @@ ATTACK_SPEC = "pgd:eps=8/255,alpha=2/255,steps=10"
 TITLES = {
     "train": "Training: one epoch of `cnn` on {data}, batch {train_batch}, Adam, class-weighted cross-entropy",
     "attack": "Attack: `{attack_spec}` on {limit} images of {data}, batch {attack_batch}",
+    "network": "Network: forward and full backward of `{net}`, batch {network_batch}, {size} x {size} pixels",
 }
+
+
+def kind_of(work):
+    """"network resnet18" is of the kind "network"."""
+    return work.split()[0]
 
 
 class Engine:
@@ -61,28 +69,36 @@ class Engine:
         median = statistics.median(seconds)
         return {"engine": self.label, "ready": self.ready, "seconds": seconds, "median_seconds": median,
                 "images_per_second": self.rounds[0]["images"] / median,
-                "accuracy": self.rounds[-1].get("accuracy")}
+                "accuracy": self.rounds[-1].get("accuracy"),
+                "peak_resident_mib": self.rounds[-1].get("peak_resident_mib")}
 
 
 def mithridate(options, work, model):
     for extra in [""] + options.mith:
-        command = [options.bin / "mith-bench", work, "--wait", "--data", options.data, "--threads", options.threads,
-                   "--batch", getattr(options, work + "_batch"), *extra.split()]
-        if work == "attack":
+        kind = kind_of(work)
+        command = [options.bin / "mith-bench", kind, "--wait", "--threads", options.threads,
+                   "--batch", getattr(options, kind + "_batch"), *extra.split()]
+        command += ["--net", work.split()[1], "--size", options.size] if kind == "network" else ["--data", options.data]
+        if kind == "attack":
             command += ["--model", model, "--attack", ATTACK_SPEC, "--limit", options.limit]
         yield Engine(f"Mithridate {extra}".strip(), command)
 
 
 def pytorch(options, work, model):
+    kind = kind_of(work)
     for python in options.python:
         configuration = None
-        for flush in (True, False):
-            request = {"work": work, "data": str(options.data), "model": str(model / "model.safetensors"),
-                       "batch": getattr(options, work + "_batch"), "limit": options.limit, "attack": ATTACK,
-                       "threads": options.threads, "flush_denormal": flush, "configuration": configuration,
-                       "quick": options.quick}
+        # The first process tries the candidates, so that what they leave in memory is in nobody's figures.
+        for flush in (None, True, False):
+            request = {"work": kind, "net": work.split()[-1], "size": options.size, "data": str(options.data),
+                       "model": str(model / "model.safetensors"), "batch": getattr(options, kind + "_batch"),
+                       "limit": options.limit, "attack": ATTACK, "threads": options.threads,
+                       "flush_denormal": flush is not False, "configuration": configuration, "quick": options.quick}
             engine = Engine(python, [python, "-B", WORKER], request)
-            configuration = engine.ready["configuration"]
+            if flush is None:
+                configuration = engine.ready["configuration"]
+                engine.close()
+                continue
             engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + ("" if flush else ", denormals kept")
             yield engine
 
@@ -138,14 +154,19 @@ def settings(row):
 
 def table(result, work):
     rows = result[work]
-    lines = ["### " + TITLES[work].format(**result), "",
-             "| engine | chosen | median s | range s | images/s | time relative to Mithridate | by fastest rounds |",
-             "|---|---|---|---|---|---|---|"]
+    kind = kind_of(work)
+    memory = kind == "network"
+    lines = ["### " + TITLES[kind].format(**result, net=work.split()[-1]), "",
+             "| engine | chosen | median s | range s | images/s | time relative to Mithridate | by fastest rounds |" +
+             (" peak resident MiB |" if memory else ""), "|---|---|---|---|---|---|---|" + ("---|" if memory else "")]
     for row in rows:
         seconds, median = row["seconds"], row["median_seconds"]
         lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
                      f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} | "
-                     f"{min(seconds) / min(rows[0]['seconds']):.2f} |")
+                     f"{min(seconds) / min(rows[0]['seconds']):.2f} |" +
+                     (f" {row['peak_resident_mib']:.0f} |" if memory else ""))
+    if memory:
+        return "\n".join(lines)
     accuracies = ", ".join(f"{row['engine']} {row['accuracy']:.3f}" for row in rows if row["accuracy"] is not None)
     lines += ["", f"Accuracy {'in the last epoch' if work == 'train' else 'left by the attack'}: {accuracies}."]
     return "\n".join(lines)
@@ -155,8 +176,9 @@ def update_page(result):
     """Replaces what stands between the markers of docs/performance.md."""
     summary = (f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} threads, "
                f"medians of {result['rounds']} alternating rounds.")
-    content = "\n\n".join([summary] + [table(result, work) for work in ("train", "attack") if work in result])
-    begin, end = "<!-- compare_pytorch: begin -->", "<!-- compare_pytorch: end -->"
+    content = "\n\n".join([summary] + [table(result, work) for work in result["works"]])
+    place = "networks" if kind_of(result["works"][0]) == "network" else "compare_pytorch"
+    begin, end = f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
     page = PAGE.read_text()
     if begin not in page or end not in page:
         raise SystemExit(f"compare_pytorch: {PAGE} has lost its markers")
@@ -173,7 +195,10 @@ def parse_options():
     parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
     parser.add_argument("--mith", action="append", default=[], metavar="OPTIONS",
                         help='one more row of ours with these options, e.g. --mith="--provider all=native"')
-    parser.add_argument("--work", choices=["train", "attack", "both"], default="both")
+    parser.add_argument("--work", choices=["train", "attack", "both", "network"], default="both")
+    parser.add_argument("--net", action="append", default=[], help="network: a name that torchvision knows too")
+    parser.add_argument("--size", type=int, default=224, help="network: pixels each way")
+    parser.add_argument("--network-batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-batch", type=int, default=64)
@@ -187,22 +212,24 @@ def parse_options():
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
-    if not options.from_json and not options.data.is_file():
+    options.net = options.net or ["resnet18", "resnet50"]
+    if options.work != "network" and not options.from_json and not options.data.is_file():
         parser.error(f"--data {options.data}: no such file")
     return options
 
 
 def run(options):
-    result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
+    works = {"both": ["train", "attack"], "network": [f"network {net}" for net in options.net]}
+    works = works.get(options.work, [options.work])
+    result = {"works": works, "size": options.size, "network_batch": options.network_batch, "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
               "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
               "train_batch": options.train_batch, "attack_batch": options.attack_batch, "attack_spec": ATTACK_SPEC}
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder) / "run"
-        if options.work != "train":
+        if "attack" in works:
             train_model(options, model)
-        for work in ("train", "attack"):
-            if options.work in (work, "both"):
-                result[work] = compare(options, work, model)
+        for work in works:
+            result[work] = compare(options, work, model)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n")
     return result
@@ -212,7 +239,7 @@ def main():
     options = parse_options()
     result = json.loads(options.from_json.read_text()) if options.from_json else run(options)
     if options.no_page:
-        print("\n\n".join(table(result, work) for work in ("train", "attack") if work in result))
+        print("\n\n".join(table(result, work) for work in result["works"]))
     else:
         print(update_page(result))
 

@@ -2,11 +2,12 @@
 """PyTorch's side of compare_pytorch.py, in its best form. Reads one JSON request, finds the fastest configuration (or
 takes the one given), prints it as a line of JSON, and then answers every line on stdin with one measured round.
 
-Request: {"work": "train" | "attack", "data": FILE.npz, "model": FILE.safetensors, "batch": N, "limit": N, "attack":
+Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data": FILE.npz, "model": FILE.safetensors, "batch": N, "limit": N, "attack":
 {"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool, "configuration": {...} or null, "quick": bool}
 """
 import json
 import pathlib
+import resource
 import sys
 import time
 
@@ -132,6 +133,34 @@ class Attack:
         return {"seconds": seconds, "images": self.images, "accuracy": right / self.images}
 
 
+class Network:
+    """Forward, loss and gradients of all parameters of one of torchvision's networks, on a batch of noise."""
+
+    choices = {
+        "channels_last": [False, True],
+        "compile": ["no", "model"] if CAN_COMPILE else ["no"],
+    }
+
+    def __init__(self, request, configuration):
+        import torchvision
+        torch.manual_seed(0)
+        self.network = getattr(torchvision.models, request["net"])(num_classes=1000).train()
+        if configuration["channels_last"]:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        self.forward = compiled(self.network, configuration)
+        size, n = request["size"], request["batch"]
+        self.x, self.y = laid_out(torch.rand(n, 3, size, size), configuration), torch.arange(n) % 1000
+
+    def round(self):
+        start = time.perf_counter()
+        loss = F.cross_entropy(self.forward(self.x), self.y)
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "images": len(self.y),
+                "peak_resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
 def measure(kind, request, configuration, rounds):
     """Seconds of the fastest of `rounds` rounds after one that warms up."""
     task = kind(request, configuration)
@@ -165,7 +194,7 @@ def main():
     if not torch.set_flush_denormal(request["flush_denormal"]) and request["flush_denormal"]:
         raise SystemExit("this processor cannot flush denormals")
     torch.set_num_threads(request["threads"])
-    kind = {"train": Train, "attack": Attack}[request["work"]]
+    kind = {"train": Train, "attack": Attack, "network": Network}[request["work"]]
     configuration = request["configuration"] or fastest_configuration(kind, request)
     task = kind(request, configuration)
     task.round()

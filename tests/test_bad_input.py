@@ -1,0 +1,182 @@
+"""Everything that can be wrong with what the programs are given. Needs MITH_BIN, the folder of the binaries."""
+
+import io
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import unittest
+
+import apps_support
+from apps_support import (BIN, DATA, Scratch, npy, npz, run, safetensors, write_safetensors, main, setUpModule,
+                          tearDownModule)
+
+
+class BadInput(Scratch):
+    """Exit code 2 (1 when it happens during the run), one line that names the thing, nothing half-written."""
+
+    def refuse(self, program, *arguments, naming, code=2, out=None, **options):
+        out = out or self.dir / "out"
+        option = "--report" if program == "mith-evaluate" else "--out"
+        done = run(program, *arguments, option, out, "--quiet", code=code, **options)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertTrue(lines[0].startswith(program + ": "), lines[0])
+        self.assertIn(naming, lines[0])
+        left = list(out.iterdir()) if out.is_dir() else []
+        self.assertEqual(left, [])
+        return lines[0]
+
+    def refuse_data(self, data, naming, *more, code=2):
+        return self.refuse("mith-train", "--data", data, "--net", "cnn", "--epochs", 1, *more, naming=naming, code=code)
+
+    def refuse_model(self, model, naming):
+        return self.refuse("mith-evaluate", "--model", model, "--data", DATA, "--attack", "fgsm", naming=naming)
+
+    def test_a_good_npz_is_taken(self):
+        run("mith-train", "--data", npz(self.dir / "good.npz"), "--net", "cnn", "--epochs", 1, "--out",
+            self.dir / "run")
+
+    def test_files(self):
+        self.refuse_data(self.dir / "absent.npz", "absent.npz")
+        self.refuse_data(self.dir / "absent", "absent")
+        (self.dir / "folder.npz").mkdir()
+        self.refuse_data(self.dir / "folder.npz", "folder.npz")
+        (self.dir / "noise.npz").write_bytes(bytes(range(256)) * 20)
+        self.refuse_data(self.dir / "noise.npz", "noise.npz")
+        (self.dir / "list.csv").write_text("path,label\nabsent.png,a\n")
+        self.refuse_data(self.dir / "list.csv", "absent.png", "--strict")
+
+    def test_npz(self):
+        good = npz(self.dir / "good.npz").read_bytes()
+        for share in (0.2, 0.6, 0.99):
+            (self.dir / "cut.npz").write_bytes(good[:int(len(good) * share)])
+            self.refuse_data(self.dir / "cut.npz", "cut.npz")
+        self.refuse_data(npz(self.dir / "f8.npz", train_images=npy("<f8", (40, 28, 28), bytes(40 * 784 * 8))), "f8.npz")
+        self.refuse_data(npz(self.dir / "count.npz", train_labels=npy("|u1", (39, 1), bytes(39))), "count.npz")
+        self.refuse_data(npz(self.dir / "bomb.npz", train_images=npy("|u1", (10**9, 28, 28), bytes(784))), "bomb.npz")
+        self.refuse_data(npz(self.dir / "one.npz", **{p + "_labels": npy("|u1", (n, 1), bytes(n))
+                                                       for p, n in (("train", 40), ("val", 10), ("test", 10))}),
+                         "one.npz")
+
+    def test_zip_bomb(self):
+        raw = io.BytesIO(npz(self.dir / "good.npz").read_bytes()).getvalue()
+        bomb = bytearray(raw)
+        at = bomb.find(b"PK\x01\x02")
+        while at != -1:  # every entry of the central directory claims 4 GB
+            bomb[at + 24:at + 28] = struct.pack("<I", 0xFFFFFFF0)
+            at = bomb.find(b"PK\x01\x02", at + 4)
+        (self.dir / "bomb.npz").write_bytes(bomb)
+        self.refuse_data(self.dir / "bomb.npz", "bomb.npz")
+
+    def test_broken_jpeg(self):
+        folder = self.image_folder()
+        (folder / "dark/broken.jpeg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+        self.refuse_data(folder, "broken.jpeg", "--strict", "--size", 16)
+        done = run("mith-train", "--data", folder, "--net", "cnn", "--size", 16, "--epochs", 1, "--quiet", "--out",
+                   self.dir / "run")
+        self.assertIn("broken.jpeg", done.stderr)
+
+    def test_empty_class(self):
+        folder = self.image_folder()
+        (folder / "empty").mkdir()
+        self.refuse_data(folder, "empty", "--size", 16)
+
+    def test_one_class(self):
+        folder = self.image_folder()
+        shutil.rmtree(folder / "light")
+        self.refuse_data(folder, "images", "--size", 16)
+
+    def test_weights(self):
+        header, data = safetensors(self.baseline / "model.safetensors")
+        name = next(k for k in header if k != "__metadata__" and header[k]["dtype"] == "F32")
+        first = header[name]["data_offsets"][0]
+        nan = data[:first] + struct.pack("<f", float("nan")) + data[first + 4:]
+        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'nan.safetensors', header, nan)}", "nan.safetensors")
+        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'long.safetensors', header, data, 2**60)}",
+                          "long.safetensors")
+        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'cut.safetensors', header, data[:-100])}",
+                          "cut.safetensors")
+        lie = json.loads(json.dumps(header))
+        lie[name]["shape"] = [2**40, 2**40]
+        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'lie.safetensors', lie, data)}", "lie.safetensors")
+        other = json.loads(json.dumps(header))
+        other["renamed.weight"] = other.pop(name)
+        self.refuse_model(f"cnn@{write_safetensors(self.dir / 'other.safetensors', other, data)}",
+                          "other.safetensors")
+        self.refuse_model(self.dir / "absent", "absent")
+        self.refuse_model("nonet@" + str(self.baseline / "model.safetensors"), "nonet")
+
+    def test_other_architecture(self):
+        data = "synthetic:histology:n=50,size=64"
+        run("mith-train", "--data", data, "--net", "cnn-seed000", "--epochs", 1, "--out", self.dir / "other")
+        self.refuse_model(f"cnn@{self.dir / 'other/model.safetensors'}", "model.safetensors")
+        self.refuse("mith-train", "--data", data, "--net", "cnn", "--init", self.dir / "other", naming="other")
+
+    def test_options(self):
+        model, data = ("--model", self.baseline), ("--data", DATA)
+        for arguments, naming in ((["--attack", "pgd:eps=-0.1"], "eps"), (["--attack", "pgd:eps=x"], "eps"),
+                                  (["--attack", "pgd:steps"], "steps"), (["--attack", "nothing"], "nothing"),
+                                  (["--attack", "pgd", "--batch", "0"], "--batch"),
+                                  (["--attack", "pgd", "--batch", "many"], "--batch"),
+                                  (["--attack", "pgd", "--seed", "-1"], "--seed"),
+                                  (["--attack", "pgd", "--device", "tpu"], "--device"),
+                                  (["--attack", "pgd", "--provider", "conv2d=nobody"], "nobody"),
+                                  (["--attack", "pgd", "--provider", "native"], "--provider"),
+                                  (["--attack", "pgd", "--verbos"], "--verbos"), (["--attack"], "--attack"),
+                                  ([], "--attack")):
+            with self.subTest(arguments=arguments):
+                self.refuse("mith-attack", *model, *data, naming=naming, *arguments)
+        for arguments, naming in ((["--lr", "-1"], "--lr"), (["--optimizer", "adm"], "adam"),
+                                  (["--augment", "flop"], "flop"), (["--split", "80/30/10"], "80/30/10"),
+                                  (["--adversarial-weight", "2"], "--adversarial-weight"),
+                                  (["--head", "128"], "--head"), (["--class-weights", "even"], "balanced")):
+            with self.subTest(arguments=arguments):
+                self.refuse("mith-train", *data, "--net", "cnn", *arguments, naming=naming)
+        self.refuse("mith-evaluate", *data, naming="--model")
+        self.refuse("mith-evaluate", *model, naming="--data")
+        self.refuse("mith-evaluate", *model, "--data", DATA + ":tset", naming="tset")
+        self.refuse("mith-evaluate", *model, *data, "--oblivious", naming="--oblivious")
+
+    def test_unwritable_output(self):
+        (self.dir / "file").write_text("in the way")
+        for program, arguments in (("mith-train", ["--data", DATA, "--net", "cnn"]),
+                                   ("mith-attack", ["--model", self.baseline, "--data", DATA, "--attack", "fgsm"]),
+                                   ("mith-evaluate", ["--model", self.baseline, "--data", DATA])):
+            self.refuse(program, *arguments, naming="file", out=self.dir / "file/out")
+
+    @unittest.skipIf(os.name != "posix" or os.geteuid() != 0, "becomes another user, which only root can")
+    def test_output_in_a_folder_of_somebody_else(self):
+        closed = self.dir / "closed"
+        closed.mkdir(mode=0o700)
+        for above in (apps_support.SCRATCH, self.dir):
+            above.chmod(0o755)
+        for program, option in (("mith-train", "--out"), ("mith-attack", "--out"), ("mith-evaluate", "--report")):
+            arguments = ["--data", DATA, "--net", "cnn"] if program == "mith-train" else ["--model", self.baseline,
+                                                                                          "--data", DATA]
+            arguments += ["--attack", "fgsm"] if program == "mith-attack" else []
+            # A copy: the build may lie below a folder that only root can enter.
+            binary = shutil.copy(BIN / program, self.dir)
+            done = subprocess.run([binary, *map(str, arguments), option, closed / "out"], text=True, user=65534,
+                                  capture_output=True, timeout=120, env=dict(os.environ, MITH_CACHE=""))
+            with self.subTest(program=program):
+                # Folders above may be closed to that user as well; then the data or the model is refused first.
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(len([line for line in done.stderr.splitlines() if "mith-" in line]), 1, done.stderr)
+
+    def test_disk_full(self):
+        def tiny_files():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+
+        self.refuse("mith-attack", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", naming="out",
+                    code=1, preexec_fn=tiny_files)
+        self.refuse("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, naming="out", code=1,
+                    preexec_fn=tiny_files)
+        self.refuse("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", naming="out",
+                    code=1, preexec_fn=tiny_files)
+
+
+if __name__ == "__main__":
+    main()
