@@ -2,27 +2,9 @@
 
 #include <cmath>
 
-#include "engine/files/safetensors.h"
+#include "engine/nn/initialisation.h"
 
 namespace mith {
-namespace {
-
-/// Uniform in [-bound, bound), drawn in the outer layout's element order so that PyTorch users find the same numbering.
-void draw_uniform(Parameter& parameter, double bound, const DrawKey& key, uint64_t which) {
-  Tensor const host = parameter.value.to(Device::cpu);
-  Tensor outer = to_outer(host, parameter.layout);
-  float* const values = outer.data<float>();
-  for (int64_t i = 0; i < outer.numel(); ++i)
-    values[i] = static_cast<float>(bound * (2.0 * uniform(key, which, static_cast<uint64_t>(i)) - 1.0));
-  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
-}
-
-void fill(Parameter& parameter, float value) {
-  parameter.value.copy_from(Tensor::full(parameter.value.shape(), value, DType::f32, parameter.value.device()));
-}
-
-}  // namespace
-
 // PyTorch's defaults: weights and biases uniform in +-1/sqrt(fan_in) (He et al. 2015 with a = sqrt(5)).
 
 Conv2d::Conv2d(const Options& o)
