@@ -4,7 +4,8 @@
 #include <cmath>
 
 #include "engine/files/safetensors.h"
-#include "engine/nn/layers.h"
+#include "engine/nn/attention.h"
+#include "engine/nn/initialisation.h"
 #include "engine/nn/network.h"
 
 namespace mith {
@@ -29,44 +30,12 @@ double glorot(int64_t in, int64_t out) { return std::sqrt(2.0 / static_cast<doub
 
 Linear::Options dense(int64_t in, int64_t out) { return {.in = in, .out = out, .deviation = glorot(in, out)}; }
 
-/// A linear layer on every token: [n, s, in] -> [n, s, out].
-Tensor on_tokens(Linear& layer, const Tensor& x, Context& context) {
-  int64_t const n = x.dim(0), s = x.dim(1);
-  return reshape(layer(reshape(x, {n * s, x.dim(2)}), context), {n, s, layer.options.out});
-}
-
-/// PyTorch's MultiheadAttention of tokens with themselves: [n, s, hidden] -> the same.
-class SelfAttention final : public Module {
- public:
-  SelfAttention(int64_t hidden, int64_t heads)
-      : heads_(heads),
-        weight_(add_parameter("in_proj_weight", {3 * hidden, hidden})),
-        bias_(add_parameter("in_proj_bias", {3 * hidden})),
-        out_(add("out_proj", std::make_unique<Linear>(dense(hidden, hidden)))) {}
-
- protected:
-  Tensor forward(const Tensor& x, Context& context) override {
-    int64_t const n = x.dim(0), s = x.dim(1), hidden = x.dim(2);
-    Tensor const qkv = linear(reshape(x, {n * s, hidden}), weight_.value, bias_.value);
-    return on_tokens(out_, attention(reshape(qkv, {n, s, 3 * hidden}), heads_), context);
-  }
-  void initialise_own(const DrawKey& key) override {
-    draw_normal(weight_, glorot(weight_.value.dim(1), weight_.value.dim(0)), key);
-    bias_.value.fill_zero();
-  }
-
- private:
-  int64_t heads_;
-  Parameter &weight_, &bias_;
-  Linear& out_;
-};
-
 /// x + attention(norm(x)), then x + mlp(norm(x)).
 class EncoderBlock final : public Module {
  public:
   explicit EncoderBlock(const VitLayout& l)
       : ln_1_(add("ln_1", std::make_unique<LayerNorm>(l.hidden, 1e-6))),
-        attention_(add("self_attention", std::make_unique<SelfAttention>(l.hidden, l.heads))),
+        attention_(add("self_attention", std::make_unique<MultiheadAttention>(l.hidden, l.heads))),
         ln_2_(add("ln_2", std::make_unique<LayerNorm>(l.hidden, 1e-6))),
         mlp_(add("mlp", std::make_unique<Sequential>())),
         dropout_(add("dropout", std::make_unique<Dropout>(l.dropout))) {
@@ -86,7 +55,7 @@ class EncoderBlock final : public Module {
 
  private:
   LayerNorm& ln_1_;
-  SelfAttention& attention_;
+  MultiheadAttention& attention_;
   LayerNorm& ln_2_;
   Sequential& mlp_;
   Dropout& dropout_;

@@ -180,8 +180,8 @@ std::vector<OperatorRow> loss_rows() {
 
 std::vector<OperatorRow> all_rows() {
   std::vector<OperatorRow> rows = arithmetic_rows();
-  for (auto const& more :
-       {activation_rows(), channel_rows(), convolution_rows(), pooling_rows(), normalization_rows(), loss_rows()})
+  for (auto const& more : {activation_rows(), channel_rows(), convolution_rows(), pooling_rows(), normalization_rows(),
+                           loss_rows(), image_rows(), transformer_rows()})
     rows.insert(rows.end(), more.begin(), more.end());
   return rows;
 }

@@ -47,6 +47,8 @@ std::vector<OperatorRow> convolution_rows();
 std::vector<OperatorRow> pooling_rows();
 std::vector<OperatorRow> normalization_rows();
 std::vector<OperatorRow> loss_rows();
+std::vector<OperatorRow> image_rows();
+std::vector<OperatorRow> transformer_rows();
 std::vector<OperatorRow> all_rows();
 
 }  // namespace mith

@@ -107,8 +107,10 @@ void check_parameters(const Golden& g, const Network& network, const Result& res
     CAPTURE(trainable[i].name);
     REQUIRE(result.gradients[i].defined());
     auto const values = values_of(to_outer(result.gradients[i], trainable[i].parameter->layout));
-    CHECK(std::abs(norm(values) - norms[i]) <= tolerance * norms[i]);
-    CHECK(std::abs(values[values.size() * 5 / 8] - samples[i]) <= tolerance * norms[i]);
+    // Gradients that cancel, as of a bias in front of a batch norm, are roundings of the others.
+    double const scale = std::max(norms[i], 1e-3 * largest(norms));
+    CHECK(std::abs(norm(values) - norms[i]) <= tolerance * scale);
+    CHECK(std::abs(values[values.size() * 5 / 8] - samples[i]) <= tolerance * scale);
   }
 }
 

@@ -80,6 +80,50 @@ TEST_CASE("dropout draws by image, not by place in the batch") {
   CHECK(on_host(dropout(x, 0.3, ids, key.with(Purpose::dropout, 1))) != together);
 }
 
+TEST_CASE("stochastic depth drops whole images by their ids, not by their place in the batch") {
+  DrawKey const key{.seed = 9, .purpose = Purpose::dropout};
+  int64_t const n = 1000;
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < n; ++i) ids.push_back(3 * i);
+  Values const together = on_host(stochastic_depth(Tensor::full({n, 2}, 1), 0.3, Tensor::from(ids, {n}), key));
+  double dropped = 0;
+  for (size_t i = 0; i < together.size(); i += 2) {
+    CHECK(together[i] == together[i + 1]);
+    CHECK((together[i] == 0 || std::abs(together[i] - 1 / 0.7) <= 1e-6));
+    dropped += together[i] == 0;
+  }
+  CHECK(std::abs(dropped / double(n) - 0.3) <= 0.06);  // four standard errors of 0.0145
+  Tensor const last = Tensor::from(std::vector{ids.back()}, {1});
+  CHECK(on_host(stochastic_depth(Tensor::full({1, 2}, 1), 0.3, last, key))[0] == together.back());
+  CHECK(on_host(stochastic_depth(Tensor::full({1, 2}, 1), 1, last, key)) == Values{0, 0});
+}
+
+TEST_CASE("sigmoid and silu over the whole range of f32, against double") {
+  Values x;
+  for (double v = -120; v <= 120; v += 0.037) x.push_back(double(float(v)));
+  x.insert(x.end(), {0, 3e38, -3e38, 88.72, 88.73, -87.3, -87.4});
+  Tensor const t = Tensor::from(x, {int64_t(x.size())}).cast(DType::f32);
+  Values const held = on_host(t), s = on_host(sigmoid(t)), y = on_host(silu(t));
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    double const exact = 1 / (1 + std::exp(-held[i]));
+    CHECK(s[i] >= 0);
+    CHECK(s[i] <= 1);
+    CHECK(!std::isnan(y[i]));
+    if (held[i] > -87) worst = std::max(worst, std::abs(s[i] / exact - 1));
+  }
+  CHECK(worst <= 4e-7);  // two units of the exponential, one each of the sum and the quotient
+}
+
+TEST_CASE("tokens: a class token before the patches, positions added, the class token taken") {
+  Tensor const patches = Tensor::from(Values{1, 2, 3, 4, 5, 6, 7, 8}, {2, 2, 2});
+  Tensor const token = Tensor::from(Values{10, 20}, {1, 1, 2});
+  Tensor const positions = Tensor::from(Values{.1, .2, .3, .4, .5, .6}, {1, 3, 2});
+  Tensor const tokens = add(concat({expand(token, 2), patches}, 1), expand(positions, 2));
+  CHECK(distance(on_host(tokens), {10.1, 20.2, 1.3, 2.4, 3.5, 4.6, 10.1, 20.2, 5.3, 6.4, 7.5, 8.6}) <= 1e-15);
+  CHECK(distance(on_host(narrow(tokens, 1, 0, 1)), {10.1, 20.2, 10.1, 20.2}) <= 1e-15);
+}
+
 TEST_CASE("sums of many elements, alone and by channel") {
   int64_t const rows = 40001, cols = 3;
   Values const x = draw(rows * cols, 12, 0, 1);
@@ -249,6 +293,25 @@ TEST_CASE("empty batches pass through") {
   CHECK(largest(on_host(g[3])) == 0);
 }
 
+TEST_CASE("the operators of branches, transformers and images let empty batches pass") {
+  Tensor const x = Tensor::zeros({0, 4, 4, 6}), gate = Tensor::zeros({0, 6}), v = Tensor::full({6}, 1);
+  Tensor const w = Tensor::full({6, 2, 2, 6}, 1), ids = Tensor::zeros({0}, DType::i64);
+  Tape tape;
+  for (Tensor const& t : {x, gate, v, w}) tape.watch(t);
+  Tensor y = channel_gate(concat({narrow(x, 3, 0, 2), narrow(silu(x), 3, 2, 4)}), gate);
+  y = stochastic_depth(group_norm(adaptive_avg_pool2d(y, 3, 3), 2, v, v), 0.5, ids, {});
+  y = reflection_pad2d(interpolate(y, 5, 5, Interpolation::bilinear), {.left = 1});
+  y = global_avg_pool2d(conv_transpose2d(y, w, v));
+  y = self_attention(reshape(layer_norm(y, v, v), {0, 1, 6}), 2);
+  Tensor const loss = mse_loss(y, y);
+  CHECK(loss.shape() == Shape{0});
+  auto const g = tape.gradients(loss, Tensor::zeros({0}), {x, gate, v, w});
+  CHECK(g[0].shape() == x.shape());
+  CHECK(g[1].shape() == gate.shape());
+  CHECK(largest(on_host(g[2])) == 0);
+  CHECK(largest(on_host(g[3])) == 0);
+}
+
 TEST_CASE("operands that do not fit are refused by name") {
   Tensor const x = Tensor::zeros({2, 5, 5, 3}), w = Tensor::zeros({4, 3, 3, 3}), v = Tensor::zeros({3});
   Tensor const m = Tensor::zeros({2, 6}), labels = Tensor::zeros({2}, DType::i32);
@@ -291,6 +354,43 @@ TEST_CASE("operands that do not fit are refused by name") {
            {"avg_pool2d", [&] { avg_pool2d(x, {.pad_h = 2}); }},
            {"dropout", [&] { dropout(x, 1, Tensor::zeros({2}, DType::i64), {}); }},
            {"dropout", [&] { dropout(x, 0.5, Tensor::zeros({3}, DType::i64), {}); }},
+           {"stochastic_depth", [&] { stochastic_depth(x, 1.5, Tensor::zeros({2}, DType::i64), {}); }},
+           {"stochastic_depth", [&] { stochastic_depth(x, 0.5, labels, {}); }},
+           {"concat", [&] { concat({}); }},
+           {"concat",
+            [&] {
+              concat({x, m});
+            }},
+           {"concat",
+            [&] {
+              concat({x, w});
+            }},
+           {"concat",
+            [&] {
+              concat({x, x}, 4);
+            }},
+           {"narrow", [&] { narrow(x, 3, 2, 2); }},
+           {"expand", [&] { expand(x, 3); }},
+           {"repeat_channels", [&] { repeat_channels(x, 3); }},
+           {"channel_gate", [&] { channel_gate(x, m); }},
+           {"adaptive_avg_pool2d", [&] { adaptive_avg_pool2d(x, 0, 1); }},
+           {"global_avg_pool2d", [&] { global_avg_pool2d(m); }},
+           {"self_attention",
+            [&] {
+              self_attention(Tensor::zeros({2, 3, 12}), 3);
+            }},
+           {"layer_norm", [&] { layer_norm(x, v, m); }},
+           {"group_norm", [&] { group_norm(x, 2, v, v); }},
+           {"group_norm", [&] { group_norm(x, 3, v, Tensor()); }},
+           {"interpolate", [&] { interpolate(m, 3, 3, Interpolation::nearest); }},
+           {"reflection_pad2d", [&] { reflection_pad2d(x, {.left = 5}); }},
+           {"conv_transpose2d", [&] { conv_transpose2d(x, w, Tensor()); }},
+           {"conv_transpose2d",
+            [&] {
+              conv_transpose2d(x, Tensor::zeros({3, 2, 2, 4}), Tensor(), {.output_pad_h = 1});
+            }},
+           {"l1_loss", [&] { l1_loss(x, w); }},
+           {"gram_matrix", [&] { gram_matrix(m); }},
            {"cross_entropy", [&] { cross_entropy(m, Tensor::zeros({3}, DType::i32)); }},
            {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 1}); }},
            {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 0.1, .direction_only = true}); }},

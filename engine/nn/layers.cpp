@@ -2,33 +2,10 @@
 
 #include <cmath>
 
-#include "engine/files/safetensors.h"
+#include "engine/nn/initialisation.h"
 
 namespace mith {
-
-void draw_normal(Parameter& parameter, double deviation, const DrawKey& key) {
-  Tensor outer = to_outer(parameter.value.to(Device::cpu), parameter.layout);
-  float* const values = outer.data<float>();
-  for (int64_t i = 0; i < outer.numel(); ++i)
-    values[i] = static_cast<float>(deviation * normal(key, 0, static_cast<uint64_t>(i)));
-  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
-}
-
 namespace {
-
-/// Uniform in [-bound, bound), drawn in the outer layout's element order so that PyTorch users find the same numbering.
-void draw_uniform(Parameter& parameter, double bound, const DrawKey& key, uint64_t which) {
-  Tensor const host = parameter.value.to(Device::cpu);
-  Tensor outer = to_outer(host, parameter.layout);
-  float* const values = outer.data<float>();
-  for (int64_t i = 0; i < outer.numel(); ++i)
-    values[i] = static_cast<float>(bound * (2.0 * uniform(key, which, static_cast<uint64_t>(i)) - 1.0));
-  parameter.value.copy_from(to_held(outer, parameter.layout, parameter.value.shape()));
-}
-
-void fill(Parameter& parameter, float value) {
-  parameter.value.copy_from(Tensor::full(parameter.value.shape(), value, DType::f32, parameter.value.device()));
-}
 
 /// Weight and bias of a layer: normal and zero where a deviation is given, else PyTorch's defaults, both uniform in
 /// +-1/sqrt(fan_in) (He et al. 2015 with a = sqrt(5)).

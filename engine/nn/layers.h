@@ -7,9 +7,6 @@
 
 namespace mith {
 
-/// Initial values of a parameter: normal with this standard deviation, drawn in PyTorch's element order.
-void draw_normal(Parameter&, double deviation, const DrawKey&);
-
 class Conv2d final : public Module {
  public:
   struct Options {

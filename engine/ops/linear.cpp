@@ -38,6 +38,10 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   return y;
 }
 
+void matmul_into(const Tensor& y, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  run(y, a, b, transpose_a, transpose_b);
+}
+
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   OperatorScope const scope("linear");
   check_rank("linear", x, 2);

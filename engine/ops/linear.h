@@ -21,4 +21,7 @@ struct LinearNode final : Node {
 /// Plain product y = op(a) op(b), not recorded.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 
+/// The same into y, which has the product's shape.
+void matmul_into(const Tensor& y, const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
+
 }  // namespace mith

@@ -15,6 +15,9 @@ const Kernel<T*, const T*, const T*, const int32_t*, const T*, double, int, int6
 template <class T>
 const Kernel<T*, const T*, int64_t, int64_t> softmax_kernel{"softmax", dtype_of<T>};
 
+template <class T>
+const Kernel<T*, const T*, const T*, int64_t, int64_t> softmax_backward{"softmax_backward", dtype_of<T>};
+
 void check_operands(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o) {
   check_rank("cross_entropy", logits, 2);
   check(labels.defined() && labels.shape() == Shape{logits.dim(0)} && labels.dtype() == DType::i32 &&
@@ -75,12 +78,20 @@ void CrossEntropyNode::backward(Gradients& g) {
 Tensor softmax(const Tensor& logits) {
   OperatorScope const scope("softmax");
   check(logits.defined() && logits.shape().rank() >= 1, "softmax: the input has no dimensions");
-  Tensor y = Tensor::empty_like(logits);
-  dispatch(logits.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    softmax_kernel<T>(logits.stream(), y.data<T>(), logits.data<T>(), rows_of(logits), logits.dim(-1));
+  SoftmaxNode node;
+  node.output = filled(logits.shape(), logits, [&]<class T>(T* y) {
+    softmax_kernel<T>(logits.stream(), y, logits.data<T>(), rows_of(logits), logits.dim(-1));
   });
-  return y;
+  Tensor const y = node.output;
+  return record(y, {logits}, std::move(node));
+}
+
+void SoftmaxNode::backward(Gradients& g) {
+  OperatorScope const scope("softmax backward");
+  Tensor const& dy = g.output();
+  g.give(0, filled(dy.shape(), dy, [&]<class T>(T* dx) {
+           softmax_backward<T>(dy.stream(), dx, dy.data<T>(), output.data<T>(), rows_of(dy), dy.dim(-1));
+         }));
 }
 
 }  // namespace mith

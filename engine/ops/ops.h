@@ -3,9 +3,11 @@
 #pragma once
 #include "engine/ops/activation.h"
 #include "engine/ops/arithmetic.h"
+#include "engine/ops/attention.h"
 #include "engine/ops/channels.h"
 #include "engine/ops/convolution.h"
 #include "engine/ops/dropout.h"
+#include "engine/ops/interpolation.h"
 #include "engine/ops/linear.h"
 #include "engine/ops/loss.h"
 #include "engine/ops/normalization.h"

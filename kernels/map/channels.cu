@@ -16,6 +16,16 @@ __global__ void copy_slice(T* __restrict__ y, const T* __restrict__ x, int64_t y
   }
 }
 
+/// y[j][i] = x[i][j] for vectors of `cols` elements: heads before tokens, and back.
+template <class T>
+__global__ void swap_dimensions(T* __restrict__ y, const T* __restrict__ x, Divider by_inner, int64_t outer,
+                                int64_t inner, int64_t cols) {
+  for (auto r : grid_rows(outer * inner)) {
+    int64_t const i = by_inner.quotient(static_cast<uint32_t>(r)), j = r - i * inner;
+    for (auto c : row_cols(cols)) y[(j * outer + i) * cols + c] = x[r * cols + c];
+  }
+}
+
 /// y[image][pixel][c] = x[image][pixel][c] * gate[image][c].
 template <class T>
 __global__ void channel_gate(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ gate,
@@ -46,6 +56,21 @@ __global__ void sum_channels(T* __restrict__ y, const T* __restrict__ x, int64_t
   }
 }
 
+/// y = factor * (x + its transpose), n x n.
+template <class T>
+__global__ void symmetric_sum(T* __restrict__ y, const T* __restrict__ x, T factor, int64_t n) {
+  for (auto r : grid_rows(n)) {
+    for (auto c : row_cols(n)) y[r * n + c] = factor * (x[r * n + c] + x[c * n + r]);
+  }
+}
+
+template <class T>
+__global__ void add_bias(T* __restrict__ y, const T* __restrict__ bias, int64_t rows, int64_t cols) {
+  for (auto r : grid_rows(rows)) {
+    for (auto c : row_cols(cols)) y[r * cols + c] += bias[c];
+  }
+}
+
 /// Keeps or drops whole images: element 0 of an image's stream decides.
 template <class T>
 __global__ void stochastic_depth(T* __restrict__ y, const T* __restrict__ x, const int64_t* __restrict__ ids,
@@ -66,6 +91,14 @@ void launch_copy_slice(const Stream& stream, T* y, const T* x, int64_t y_pitch, 
                        int64_t cols) {
   launch_rows_cols(stream, {"copy_slice", rows, bytes_of<T>(2, rows * cols)}, cols, copy_slice<T>, y, x, y_pitch,
                    x_pitch, rows, cols);
+}
+
+template <class T>
+void launch_swap_dimensions(const Stream& stream, T* y, const T* x, int64_t outer, int64_t inner, int64_t cols) {
+  int64_t const rows = outer * inner;
+  if (rows == 0) return;
+  launch_rows_cols(stream, {"swap_dimensions", rows, bytes_of<T>(2, rows * cols)}, cols, swap_dimensions<T>, y, x,
+                   Divider(inner, rows, "swap_dimensions"), outer, inner, cols);
 }
 
 template <class T>
@@ -92,6 +125,16 @@ void launch_sum_channels(const Stream& stream, T* y, const T* x, int64_t rows, i
 }
 
 template <class T>
+void launch_symmetric_sum(const Stream& stream, T* y, const T* x, double factor, int64_t n) {
+  launch_rows_cols(stream, {"symmetric_sum", n, bytes_of<T>(2, n * n)}, n, symmetric_sum<T>, y, x, factor, n);
+}
+
+template <class T>
+void launch_add_bias(const Stream& stream, T* y, const T* bias, int64_t rows, int64_t cols) {
+  launch_rows_cols(stream, {"add_bias", rows, bytes_of<T>(2, rows * cols)}, cols, add_bias<T>, y, bias, rows, cols);
+}
+
+template <class T>
 void launch_stochastic_depth(const Stream& stream, T* y, const T* x, const int64_t* ids, DrawKey key, double p,
                              int64_t images, int64_t per_image) {
   double const factor = p < 1 ? 1 / (1 - p) : 0;
@@ -100,9 +143,12 @@ void launch_stochastic_depth(const Stream& stream, T* y, const T* x, const int64
 }
 
 KERNEL_FLOATS(copy_slice, launch_copy_slice);
+KERNEL_FLOATS(swap_dimensions, launch_swap_dimensions);
 KERNEL_FLOATS(channel_gate, launch_channel_gate);
 KERNEL_FLOATS(broadcast_pixels, launch_broadcast_pixels);
 KERNEL_FLOATS(sum_channels, launch_sum_channels);
+KERNEL_FLOATS(symmetric_sum, launch_symmetric_sum);
+KERNEL_FLOATS(add_bias, launch_add_bias);
 KERNEL_FLOATS(stochastic_depth, launch_stochastic_depth);
 
 }  // namespace mith::MITH_SPACE

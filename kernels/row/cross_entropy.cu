@@ -113,9 +113,25 @@ __global__ void softmax(T* __restrict__ y, const T* __restrict__ x, int64_t n, i
     const T* const z = x + i * k;
     T const m = block_max<T>(k, [=](int64_t j) { return z[j]; });
     T sum = 0;
-    for (auto j : block_stride(k)) sum += y[i * k + j] = exponential(z[j] - m);
+    for (auto j : block_stride(k)) {
+      T const e = exponential(z[j] - m);
+      y[i * k + j] = e;
+      sum += e;
+    }
     sum = block_sum(sum);
     for (auto j : block_stride(k)) y[i * k + j] /= sum;
+  }
+}
+
+/// dx = y * (dy - sum(dy * y)).
+template <class T>
+__global__ void softmax_backward(T* __restrict__ dx, const T* __restrict__ dy, const T* __restrict__ y, int64_t n,
+                                 int64_t k) {
+  for (auto i : block_items(n)) {
+    T sum = 0;
+    for (auto j : block_stride(k)) sum += dy[i * k + j] * y[i * k + j];
+    sum = block_sum(sum);
+    for (auto j : block_stride(k)) dx[i * k + j] = y[i * k + j] * (dy[i * k + j] - sum);
   }
 }
 
@@ -139,8 +155,14 @@ void launch_softmax(const Stream& stream, T* y, const T* x, int64_t n, int64_t k
   launch_row(stream, {"softmax", n, bytes_of<T>(2, n * k)}, k, softmax<T>, y, x, n, k);
 }
 
+template <class T>
+void launch_softmax_backward(const Stream& stream, T* dx, const T* dy, const T* y, int64_t n, int64_t k) {
+  launch_row(stream, {"softmax_backward", n, bytes_of<T>(3, n * k)}, k, softmax_backward<T>, dx, dy, y, n, k);
+}
+
 KERNEL_FLOATS(cross_entropy_forward, launch_cross_entropy_forward);
 KERNEL_FLOATS(cross_entropy_backward, launch_cross_entropy_backward);
 KERNEL_FLOATS(softmax, launch_softmax);
+KERNEL_FLOATS(softmax_backward, launch_softmax_backward);
 
 }  // namespace mith::MITH_SPACE

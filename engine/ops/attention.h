@@ -1,0 +1,22 @@
+// Multi-head self-attention between its two projections (Vaswani et al. 2017, eq. 1).
+#pragma once
+#include "engine/autograd/tape.h"
+
+namespace mith {
+
+/// softmax(Q K^T / sqrt(d)) V by image and head. qkv [n,t,3c]: queries, keys and values side by side, each `heads`
+/// vectors of d = c / heads -> [n,t,c].
+Tensor self_attention(const Tensor& qkv, int64_t heads);
+
+/// Keeps its input alone. Backward computes the attention weights [heads,t,t] again, an image at a time: one product
+/// more, and memory that does not grow with the batch.
+struct SelfAttentionNode final : Node {
+  Tensor qkv;
+  int64_t heads = 1;
+  std::string_view name() const override { return "self_attention"; }
+  std::vector<Attribute> attributes() const override;
+  int64_t flops() const override;
+  void backward(Gradients&) override;
+};
+
+}  // namespace mith
