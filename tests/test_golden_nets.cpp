@@ -119,7 +119,9 @@ void check_statistics(const Golden& g, const Network& network, double tolerance)
   std::vector<double> norms;
   for (auto const& [name, parameter] : network.parameters())
     if (name.find("running_") != std::string::npos) norms.push_back(norm(values_of(parameter->value)));
-  CHECK(relative_distance(norms, values_of(g.tensor("train_statistics"))) <= tolerance);
+  auto const expected = values_of(g.tensor("train_statistics"));
+  REQUIRE(norms.size() == expected.size());
+  if (!norms.empty()) CHECK(relative_distance(norms, expected) <= tolerance);
 }
 
 struct Listed {
@@ -213,7 +215,7 @@ TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is")
 TEST_CASE("golden nets: a checkpoint with torchvision's tensors loads as it is and is written the same") {
   std::string const file = (std::filesystem::temp_directory_path() / "mith-test-torchvision.safetensors").string();
   for (auto const& [name, expected] : listed()) {
-    if (name.starts_with("vgg")) continue;  // half a gigabyte each; their values are compared above
+    if (expected.parameters > 50'000'000) continue;  // hundreds of megabytes; their values are compared above
     CAPTURE(name);
     std::vector<StoredTensor> tensors;
     for (const std::string& line : expected.tensors) {

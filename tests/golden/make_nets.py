@@ -41,9 +41,12 @@ CASES = [
     dict(net="densenet121", n=4, height=64, width=72, parameters=True),
     dict(net="inception_v3", n=4, options=dict(dropout=0.0), height=75, width=107),
     dict(net="efficientnet_b0", options=dict(dropout=0.0, stochastic_depth=0.0), parameters=True),
+    dict(net="vit_tiny", height=48, width=48, parameters=True),
+    dict(net="vit", file="vit_small", options=dict(patch=8, layers=2, heads=2, hidden=24, mlp=40), channels=1, means=3,
+         height=40, width=40),
 ]
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "vgg16", "vgg19", "vgg16_bn", "vgg19_bn", "mobilenet_v2", "densenet121",
-               "inception_v3", "efficientnet_b0"]
+               "inception_v3", "efficientnet_b0", "vit_tiny", "vit_b_16"]
 
 
 def sampled(value):
