@@ -228,11 +228,12 @@ int run_bench(int argc, char** argv) {
   }
 
   set_quiet(true);
+  DataParts parts;  // tasks refer to it
   std::unique_ptr<Task> task;
   if (mode == "network") {
     task = bench::network_task(o.net, o.size, o.batch ? o.batch : 8, line.common.seed);
   } else {
-    DataParts const parts = load_data(o.data, {.strict = line.common.strict});
+    parts = load_data(o.data, {.strict = line.common.strict});
     if (mode == "train")
       task = std::make_unique<TrainTask>(o, parts, line.common.seed);
     else

@@ -47,6 +47,22 @@ class Help(unittest.TestCase):
                 self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
 
+class Benchmarks(Scratch):
+    def test_every_benchmark_measures(self):
+        for work, *arguments in (("train", "--data", DATA, "--batch", 32), ("attack", "--data", DATA, "--limit", 20),
+                                 ("attack", "--data", DATA, "--limit", 20, "--model", self.baseline),
+                                 ("network", "--net", "mobilenet_v2", "--size", 32, "--batch", 2)):
+            result = json.loads(run("mith-bench", work, *arguments, "--rounds", 2, "--json").stdout)
+            self.assertEqual(len(result["seconds"]), 2)
+            self.assertGreater(result["median_seconds"], 0)
+            self.assertEqual(result["benchmark"], work)
+        self.assertIn("features.0.0", [layer["layer"] for layer in result["layers"]])
+        self.assertGreater(result["peak_resident_mib"], 1)
+
+    def test_unknown_benchmark(self):
+        self.assertIn("train", run("mith-bench", "trian", code=2).stderr)
+
+
 class Training(Scratch):
     def train(self, *arguments, code=0, out="run", net=("--net", "cnn")):
         return run("mith-train", "--data", DATA, *net, "--batch", 32, "--out", self.dir / out, *arguments, code=code)
