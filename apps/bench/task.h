@@ -10,7 +10,7 @@ namespace mith::bench {
 struct Round {
   double seconds = 0;
   int64_t images = 0;
-  double accuracy = 0;  ///< in training, or left by the attack: other engines must come near it
+  double accuracy = 0;           ///< in training, or left by the attack: other engines must come near it
   double peak_resident_mib = 0;  ///< network: most memory that the process has held
   Json json() const {
     return {{"seconds", seconds}, {"images", images}, {"accuracy", accuracy}, {"peak_resident_mib", peak_resident_mib}};

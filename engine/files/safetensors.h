@@ -40,8 +40,8 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< in the file, not of the module
   std::vector<std::string> mismatched;  ///< "fc.weight: file [5, 128], network [3, 128]"
 };
-/// Copies matching tensors into the module, after it has adapted them. With `strict`, throws UsageError naming the first difference, before
-/// anything is changed; NaN or infinite weights always do.
+/// Copies matching tensors into the module, after it has adapted them. With `strict`, throws UsageError naming the
+/// first difference, before anything is changed; NaN or infinite weights always do.
 LoadReport load_state(Module&, const SafetensorsFile&, const std::string& file_name, bool strict = true);
 
 }  // namespace mith

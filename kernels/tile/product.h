@@ -55,7 +55,8 @@ __device__ __forceinline__ int spread(int thread, int i) { return i / 4 * 64 + t
 /// Sums a[row, k] b[k, column] over k in [k0, k1) for the tile that begins at (row0, column0) and hands every result
 /// to store(row, column, value), which checks the bounds.
 template <int TM, int TN, class A, class B, class Store>
-static __device__ void multiply_tile(const A& a, const B& b, int row0, int column0, int k0, int k1, const Store& store) {
+static __device__ void multiply_tile(const A& a, const B& b, int row0, int column0, int k0, int k1,
+                                     const Store& store) {
   constexpr int rows = 16 * TM, columns = 16 * TN;
   // 16-byte rows: four floats of padding keep the alignment and spread the banks.
   __shared__ __align__(16) float left[tile_depth][rows + 4];
