@@ -59,6 +59,14 @@ class Benchmarks(Scratch):
         self.assertIn("features.0.0", [layer["layer"] for layer in result["layers"]])
         self.assertGreater(result["peak_resident_mib"], 1)
 
+    def test_every_kernel_has_a_case(self):
+        for device in ("cpu", "simt"):
+            with self.subTest(device=device):
+                result = json.loads(run("mith-bench", "kernels", "--device", device, "--filter", "no such kernel",
+                                        "--json").stdout)
+                self.assertEqual(result["rows"], [])
+                self.assertEqual(result["not_measured"], [])
+
     def test_unknown_benchmark(self):
         self.assertIn("train", run("mith-bench", "trian", code=2).stderr)
 

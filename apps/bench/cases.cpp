@@ -1,9 +1,8 @@
 // Cases of element-wise kernels, attacks' steps, rows and windows.
 #include <algorithm>
 
-#include "apps/bench/kernel_case.h"
+#include "apps/bench/case_builder.h"
 #include "kernels/launch/philox.h"
-#include "kernels/launch/table.h"
 #include "kernels/map/pool.h"
 #include "kernels/row/column_groups.h"
 
@@ -12,33 +11,6 @@ namespace {
 
 constexpr int64_t elements = 1 << 22, images = 128, per_image = 3 * 64 * 64, channels = 64, rows = 1 << 16;
 constexpr int64_t classes = 1000, logit_rows = 4096;
-
-template <class T>
-std::string named(const char* kernel) {
-  return std::string(kernel) + "_" + name_of(dtype_of<T>);
-}
-
-/// `prepare` for a kernel K: gets the operands and the kernel, gives what is measured.
-template <class K, class F>
-KernelCase make_case(std::string name, std::string shape, int priority, F prepare) {
-  KernelCase c;
-  c.kernel = name;
-  c.shape = std::move(shape);
-  c.priority = priority;
-  c.prepare = [name, prepare](Operands& o) -> Run {
-    auto const kernel = std::make_shared<K>(name.c_str());
-    return prepare(o, [kernel, &stream = o.stream](auto... args) { (*kernel)(stream, args...); });
-  };
-  return c;
-}
-
-/// The same with a plain loop beside it, registered for the cpu as plain_<kernel> with the same signature.
-template <class K, class F>
-KernelCase with_plain(std::string name, std::string shape, int priority, F prepare) {
-  KernelCase c = make_case<K>(name, std::move(shape), priority, prepare);
-  c.prepare_plain = make_case<K>("plain_" + name, "", priority, prepare).prepare;
-  return c;
-}
 
 /// Kernels of n elements that read `inputs` arrays and write one.
 template <class T, class... Rest>
