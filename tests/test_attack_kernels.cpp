@@ -242,16 +242,20 @@ TEST_CASE("l2_random_start: directions and radii") {
     Pixels const x(images * d, 0.5f);
     for (bool uniform_in_ball : {true, false}) {
       Pixels const adv = l2_start(x, ids, 0.3f, uniform_in_ball);
-      double mean_radius = 0, mean = 0;
+      double mean_radius = 0, mean = 0, mean_share = 0, together = 0;
       for (size_t i = 0; i < images; ++i) {
         double const radius = length(image(adv, i, d), image(x, i, d)) / 0.3;
         CHECK(radius <= 1 + 1e-6);  // pixels are rounded to 3e-8
         mean_radius += radius / double(images);
         mean += (adv[i * d] - 0.5) / 0.3 / double(images);
+        double const share = std::abs(adv[(i + 1) * d - 1] - 0.5) / 0.3 / std::max(radius, 1e-6);
+        mean_share += share / double(images);
+        together += share * radius / double(images);
       }
       double const expected = uniform_in_ball ? double(d) / double(d + 1) : 0.5;
       CHECK(std::abs(mean_radius - expected) <= 0.025);  // five standard errors: deviations are below 0.3
       CHECK(std::abs(mean) <= 0.05);
+      CHECK(std::abs(together - mean_share * mean_radius) <= 0.01);  // the radius knows nothing of the direction
     }
     CHECK(image(l2_start(x, ids, 0.3f, true), 5, d) == l2_start(Pixels(d, 0.5f), {15}, 0.3f, true));
   }

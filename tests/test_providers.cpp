@@ -84,6 +84,8 @@ const std::vector<ConvCase>& conv_cases() {
       {"depthwise", {.n = 2, .h = 8, .w = 8, .c = 12, .o = 12, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1, .groups = 12}},
       {"depthwise, two filters a channel",
        {.n = 1, .h = 9, .w = 7, .c = 5, .o = 10, .kh = 3, .kw = 3, .stride_h = 2, .stride_w = 2, .groups = 5}},
+      {"a sum in parts, two groups",
+       {.n = 4, .h = 13, .w = 11, .c = 6, .o = 8, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1, .groups = 2}},
       {"image smaller than the kernel",
        {.n = 2, .h = 2, .w = 1, .c = 6, .o = 4, .kh = 5, .kw = 3, .pad_h = 2, .pad_w = 1}},
       {"deep", {.n = 1, .h = 4, .w = 3, .c = 300, .o = 130, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},

@@ -53,7 +53,6 @@ MITH_DEVICE Range row_cols(int64_t cols) { return {0, cols}; }
 MITH_DEVICE Range block_items(int64_t items) { return part(items, worker.index, worker.count, 1); }
 MITH_DEVICE Range block_stride(int64_t n) { return {0, n}; }
 MITH_DEVICE bool block_leader() { return true; }
-MITH_DEVICE void sync_block() {}
 template <class T>
 MITH_DEVICE T block_sum(T v) {
   return v;

@@ -5,7 +5,7 @@
 //         for (auto r : grid_rows(rows)) for (auto c : row_cols(cols)) ...    when a channel index is needed: no
 //         division
 //   row/  for (auto r : block_items(rows)) { for (auto c : block_stride(n)) s += ...; s = block_sum(s); }
-//         one block a row, any block size; after writing what other threads read: sync_block()
+//         one block a row, any block size; a thread reads again only what it wrote itself
 //   tile/ everything in portable CUDA; not compiled for the cpu
 //
 // Launchers are plain functions launch_<kernel>(const Stream&, ...) that call exactly one of

@@ -20,7 +20,6 @@ struct Range {
   __device__ __forceinline__ Iterator end() const { return {last, step}; }
 };
 
-__device__ __forceinline__ int64_t flat_thread() { return int64_t(threadIdx.y) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ Range grid_stride(int64_t n) {
   return {int64_t(blockIdx.x) * blockDim.x + threadIdx.x, n, int64_t(gridDim.x) * blockDim.x};
 }
@@ -31,7 +30,6 @@ __device__ __forceinline__ Range row_cols(int64_t cols) { return {threadIdx.x, c
 __device__ __forceinline__ Range block_items(int64_t items) { return {blockIdx.x, items, gridDim.x}; }
 __device__ __forceinline__ Range block_stride(int64_t n) { return {threadIdx.x, n, blockDim.x}; }
 __device__ __forceinline__ bool block_leader() { return threadIdx.x == 0; }
-__device__ __forceinline__ void sync_block() { __syncthreads(); }
 
 /// Block-wide reduction of any trivially copyable value; every thread of the block must call it and receives the
 /// result. Any block size: the lanes of a last, partial warp know that they are fewer. Static, like every function that
@@ -69,7 +67,6 @@ static __device__ T block_reduce(T v, Combine combine) {
   }
   __syncthreads();
   T const result = total;
-  __syncthreads();  // total and partial are free again for the next reduction
   return result;
 }
 

@@ -39,24 +39,17 @@ __device__ __forceinline__ Rivals<T> rivals_of(const T* __restrict__ z, int32_t 
   return {block_sum(sum), z[y] - m};
 }
 
-/// A lead of less than 80 either way, where e^d is a normal number; false for NaN.
-template <class T>
-MITH_DEVICE bool is_moderate(T lead) {
-  return lead > -80 && lead < 80;
-}
-
 /// log(1 + S e^-d), without overflow on either side and without losing subnormal odds.
 template <class T>
 MITH_DEVICE T negative_log_likelihood(const Rivals<T>& r) {
   if (r.lead < 0) return std::log(r.sum + exponential(r.lead)) - r.lead;
-  return is_moderate(r.lead) ? std::log1p(r.sum * exponential(-r.lead)) : r.sum * std::exp(-r.lead);
+  return r.lead < 80 ? std::log1p(r.sum * exponential(-r.lead)) : r.sum * std::exp(-r.lead);
 }
 
-/// 1 - p_y.
+/// 1 / (S + e^d), which makes probabilities of the other classes' exp(z_j - m), and 1 - p_y of their sum.
 template <class T>
-MITH_DEVICE T doubt(const Rivals<T>& r) {
-  if (is_moderate(r.lead)) return r.sum / (r.sum + exponential(r.lead));
-  return r.lead > 0 ? r.sum * std::exp(-r.lead) : r.sum / (r.sum + std::exp(r.lead));
+MITH_DEVICE T rivals_share(const Rivals<T>& r) {
+  return r.lead < 80 ? 1 / (r.sum + exponential(r.lead)) : std::exp(-r.lead);
 }
 
 /// loss = weight[y] * ((1 - s) * -log p_y + s * mean_j(-log p_j)). A label outside [0, k) gives NaN: loaders validate
@@ -90,6 +83,7 @@ __global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restr
                                        const T* __restrict__ logits, const int32_t* __restrict__ labels,
                                        const T* __restrict__ weights, T smoothing, int direction_only, int64_t n,
                                        int64_t k) {
+  T const mean = smoothing / static_cast<T>(k);
   for (auto i : block_items(n)) {
     const T* const z = logits + i * k;
     T* const g = dlogits + i * k;
@@ -100,9 +94,9 @@ __global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restr
     }
     // A thread returns to the elements that it stored.
     Rivals<T> const r = rivals_of(z, y, k, [g](int64_t j, T e) { g[j] = e; });
-    T const certain = direction_only && !is_nan(r.lead) ? T(1) : doubt(r);
-    T const factor = weights ? weights[y] * dloss[i] : dloss[i];
-    T const share = certain / r.sum, of_label = smoothing - certain, mean = smoothing / static_cast<T>(k);
+    bool const whole = direction_only && !is_nan(r.lead);
+    T const share = whole ? 1 / r.sum : rivals_share(r), doubt = whole ? T(1) : share * r.sum;
+    T const factor = weights ? weights[y] * dloss[i] : dloss[i], of_label = smoothing - doubt;
     for (auto j : block_stride(k)) g[j] = factor * ((class_index(j) == y ? of_label : share * g[j]) - mean);
   }
 }

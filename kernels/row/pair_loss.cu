@@ -13,7 +13,10 @@ template <class T>
 struct L1 {
   MITH_DEVICE T value(T a, T b) const { return std::abs(a - b); }
   /// 0 where the two are equal; NaN stays NaN.
-  MITH_DEVICE T slope(T a, T b) const { return is_nan(a - b) ? a - b : sign(a - b); }
+  MITH_DEVICE T slope(T a, T b) const {
+    T const d = a - b;
+    return is_nan(d) ? d : sign(d);
+  }
 };
 
 template <class T>
