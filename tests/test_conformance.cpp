@@ -68,7 +68,7 @@ TEST_CASE("gradients agree with central differences") {
   for (OperatorRow const& row : all_rows()) {
     CAPTURE(row.name);
     Values const cotangent = cotangent_for(row);
-    std::vector<Values> const f64 = gradients(row, DType::f64, cotangent), f32 = gradients(row, DType::f32, cotangent);
+    std::vector<Values> const f64 = gradients(row, DType::f64, cotangent);
     for (size_t o = 0; o < row.operands.size(); ++o) {
       CAPTURE(o);
       std::vector<Values> moved = values_of(row);
@@ -84,9 +84,17 @@ TEST_CASE("gradients agree with central differences") {
       }
       // The rule's own error is h^2/6 times a third derivative of order 10 here, and 1e-16/h of rounding.
       CHECK(distance(f64[o], differences) <= 1e-6);
-      // As many roundings as forward, on values about twice as large.
-      CHECK(distance(f32[o], f64[o]) <= 2 * row.f32_tolerance);
     }
+  }
+}
+
+TEST_CASE("gradients in f32 follow those in f64") {
+  for (OperatorRow const& row : all_rows()) {
+    CAPTURE(row.name);
+    Values const cotangent = cotangent_for(row);
+    std::vector<Values> const f64 = gradients(row, DType::f64, cotangent), f32 = gradients(row, DType::f32, cotangent);
+    // As many roundings as forward, on values about twice as large.
+    for (size_t o = 0; o < f64.size(); ++o) CHECK(distance(f32[o], f64[o]) <= 2 * row.f32_tolerance);
   }
 }
 
