@@ -16,7 +16,7 @@ std::string named(const std::string& kernel) {
 
 /// `prepare` for a kernel K: gets the operands and the kernel, gives what is measured.
 template <class K, class F>
-KernelCase make_case(std::string name, std::string shape, int priority, F prepare) {
+KernelCase make_case(const std::string& name, std::string shape, int priority, F prepare) {
   KernelCase c;
   c.kernel = name;
   c.shape = std::move(shape);
@@ -30,7 +30,7 @@ KernelCase make_case(std::string name, std::string shape, int priority, F prepar
 
 /// The same with a plain loop beside it, registered for the cpu as plain_<kernel> with the same signature.
 template <class K, class F>
-KernelCase with_plain(std::string name, std::string shape, int priority, F prepare) {
+KernelCase with_plain(const std::string& name, std::string shape, int priority, F prepare) {
   KernelCase c = make_case<K>(name, std::move(shape), priority, prepare);
   c.prepare_plain = make_case<K>("plain_" + name, "", priority, prepare).prepare;
   return c;
