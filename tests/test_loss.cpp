@@ -53,6 +53,26 @@ TEST_CASE("a certain network keeps a loss and a gradient in f32") {
   CHECK(wrong == Values{-1, 1, 0});
 }
 
+TEST_CASE("cross-entropy keeps its accuracy however far a class leads") {
+  // An f32 exponential carries its argument's rounding, 2^-24 of it, and a handful of its own.
+  double const unit = std::ldexp(1.0, -24);
+  for (double lead = -84; lead <= 84; lead += 0.375) {  // exact in f32, like the other logits
+    CAPTURE(lead);
+    Values const z{lead, 0, -3, -2.5};
+    double odds = 0;
+    for (size_t j = 1; j < z.size(); ++j) odds += std::exp(z[j] - lead);
+    double const tolerance = (std::abs(lead) + 8) * unit;
+    CHECK(relative(loss(z, 0, DType::f32), std::log1p(odds)) <= tolerance);
+    Values const g = gradient(z, 0, false, DType::f32), d = gradient(z, 0, true, DType::f32);
+    CHECK(relative(g[0], -odds / (1 + odds)) <= tolerance);
+    for (size_t j = 1; j < z.size(); ++j) {
+      double const e = std::exp(z[j] - lead);
+      CHECK(relative(g[j], e / (1 + odds)) <= tolerance);
+      CHECK(relative(d[j], e / odds) <= tolerance);
+    }
+  }
+}
+
 TEST_CASE("a direction is the gradient divided by 1 - p_y, and cannot underflow") {
   for (Values const& z : {Values{2, 1, .5, -1, 0}, Values{-3, 4, 1}, Values{0, 0}}) {
     for (int32_t y = 0; y < int32_t(z.size()); ++y) {

@@ -1,6 +1,6 @@
-// exp for loops that must vectorise. On the host std::exp is a call an element, and a library's vector form rounds
-// otherwise than its scalar one, so that a result would depend on where in a batch it lies. This one is straight-line
-// arithmetic: e^x = 2^n e^r with |r| <= ln 2 / 2 (Cody & Waite 1980).
+// exp and log(1 + x) for loops that must vectorise. On the host std::exp is a call an element, and a library's vector
+// form rounds otherwise than its scalar one, so that a result would depend on where in a batch it lies. This one is
+// straight-line arithmetic: e^x = 2^n e^r with |r| <= ln 2 / 2 (Cody & Waite 1980).
 #pragma once
 #include <bit>
 
@@ -31,6 +31,30 @@ MITH_DEVICE float exponential(float x) {
   int32_t const exponent = std::bit_cast<int32_t>(n + (12582912.0f + 127)) << 23;
   float const y = p * std::bit_cast<float>(exponent);
   return x < -87 ? 0.0f : x > 88 ? __builtin_inff() : y;
+}
+#endif
+
+MITH_DEVICE double log_1p(double x) { return std::log1p(x); }
+
+#if defined(__CUDACC__)
+MITH_DEVICE float log_1p(float x) { return log1pf(x); }
+#else
+/// log(1 + x) for x >= 0, in double and rounded once: 1 + x = 2^n m with m from sqrt(1/2) to sqrt(2), and
+/// log m = 2 artanh s with s = (m - 1) / (m + 1), whose series ends where it no longer counts in f32.
+MITH_DEVICE float log_1p(float x) {
+  double const u = 1 + double{x};
+  int64_t const bits = std::bit_cast<int64_t>(u), root_half = 0x3fe6a09e00000000;
+  int64_t const n = (bits - root_half) >> 52;
+  double const m = std::bit_cast<double>(bits - (n << 52));
+  double const s = (n == 0 ? double{x} : m - 1) / (m + 1), t = s * s;
+  double p = 1.0 / 11;
+  p = p * t + 1.0 / 9;
+  p = p * t + 1.0 / 7;
+  p = p * t + 1.0 / 5;
+  p = p * t + 1.0 / 3;
+  p = p * t + 1;
+  double const y = static_cast<double>(n) * 0.69314718055994530942 + 2 * s * p;
+  return x < __builtin_inff() ? static_cast<float>(y) : x;
 }
 #endif
 

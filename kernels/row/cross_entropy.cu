@@ -1,8 +1,8 @@
 // Softmax and softmax cross-entropy over the k logits of an image: a block an image.
 //
-// Everything is expressed by the classes other than the label y: their largest logit m, S = sum exp(z_j - m) and the
-// lead d = z_y - m. Then 1 - p_y = S e^-d / (1 + S e^-d), never formed as a difference from 1, and the loss is
-// log(1 + S e^-d): both keep their relative accuracy when the network is certain, where p_y rounds to 1.
+// The softmax is split into the label y and its rivals, the classes other than y: with S = sum exp(z_j - c) over the
+// rivals and L = exp(z_y - c), 1 - p_y = S / (S + L) and the loss is log(1 + S / L). Neither is formed as a difference
+// from 1, so both keep their relative accuracy when the network is certain, where p_y rounds to 1.
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/exponential.h"
 #include "kernels/launch/launch.h"
@@ -10,9 +10,10 @@
 namespace mith::MITH_SPACE {
 
 template <class T>
-struct Rivals {
-  T sum;   ///< S
-  T lead;  ///< d
+struct Split {
+  T rivals;  ///< S
+  T label;   ///< L
+  T behind;  ///< c - z_y
 };
 
 template <class T>
@@ -23,33 +24,42 @@ constexpr T infinity = static_cast<T>(__builtin_inf());
 /// The index of a class, as wide as a label.
 MITH_DEVICE int32_t class_index(int64_t j) { return static_cast<int32_t>(j); }
 
-/// `store(j, e)` receives exp(z_j - m), and 0 for the label: the softmax over the other classes is e / S.
+/// S for a given c. `store(j, e)` receives every exp(z_j - c).
 template <class T, class Store>
-__device__ __forceinline__ Rivals<T> rivals_of(const T* __restrict__ z, int32_t y, int64_t k, Store store) {
-  T const m = block_max<T>(k, [=](int64_t j) {
+__device__ __forceinline__ T rivals_from(T c, const T* __restrict__ z, int32_t y, int64_t k, Store store) {
+  T sum = 0;
+  for (auto j : block_stride(k)) {
+    T const e = exponential(z[j] - c);
+    store(j, e);
+    sum += class_index(j) == y ? T(0) : e;
+  }
+  return block_sum(sum);
+}
+
+/// c is the label's logit, which needs no search. It is the largest of the rivals' where they lead or lag so far that
+/// z_j - z_y loses digits or its exp leaves the range, and where there is a NaN.
+template <class T, class Store>
+__device__ __forceinline__ Split<T> split_of(const T* __restrict__ z, int32_t y, int64_t k, Store store) {
+  T const odds = rivals_from(z[y], z, y, k, store);
+  if (odds > T(1e-15) && odds < T(1e7)) return {odds, 1, 0};
+  T const c = block_max<T>(k, [=](int64_t j) {
     T const logit = z[j];  // read always: a conditional load would not vectorise
     return class_index(j) == y ? -infinity<T> : logit;
   });
-  T sum = 0;
-  for (auto j : block_stride(k)) {
-    T const of_rival = exponential(z[j] - m), e = class_index(j) == y ? T(0) : of_rival;
-    store(j, e);
-    sum += e;
-  }
-  return {block_sum(sum), z[y] - m};
+  return {rivals_from(c, z, y, k, store), exponential(z[y] - c), c - z[y]};
 }
 
-/// log(1 + S e^-d), without overflow on either side and without losing subnormal odds.
+/// log(1 + S / L).
 template <class T>
-MITH_DEVICE T negative_log_likelihood(const Rivals<T>& r) {
-  if (r.lead < 0) return std::log(r.sum + exponential(r.lead)) - r.lead;
-  return r.lead < 80 ? std::log1p(r.sum * exponential(-r.lead)) : r.sum * std::exp(-r.lead);
+MITH_DEVICE T negative_log_likelihood(const Split<T>& s) {
+  if (s.behind == 0) return log_1p(s.rivals);
+  return s.behind < 0 ? s.rivals * std::exp(s.behind) : std::log(s.rivals + s.label) + s.behind;
 }
 
-/// 1 / (S + e^d), which makes probabilities of the other classes' exp(z_j - m), and 1 - p_y of their sum.
+/// 1 / (S + L), which makes probabilities of the rivals' exp(z_j - c), and 1 - p_y of their sum.
 template <class T>
-MITH_DEVICE T rivals_share(const Rivals<T>& r) {
-  return r.lead < 80 ? 1 / (r.sum + exponential(r.lead)) : std::exp(-r.lead);
+MITH_DEVICE T share_of_rivals(const Split<T>& s) {
+  return s.behind < -80 ? std::exp(s.behind) : 1 / (s.rivals + s.label);
 }
 
 /// loss = weight[y] * ((1 - s) * -log p_y + s * mean_j(-log p_j)). A label outside [0, k) gives NaN: loaders validate
@@ -65,7 +75,7 @@ __global__ void cross_entropy_forward(T* __restrict__ loss, const T* __restrict_
       if (block_leader()) loss[i] = not_a_number<T>;
       continue;
     }
-    T value = negative_log_likelihood(rivals_of(z, y, k, [](int64_t, T) {}));
+    T value = negative_log_likelihood(split_of(z, y, k, [](int64_t, T) {}));
     if (smoothing > 0) {
       T sum = 0;
       for (auto j : block_stride(k)) sum += z[y] - z[j];
@@ -93,9 +103,9 @@ __global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restr
       continue;
     }
     // A thread returns to the elements that it stored.
-    Rivals<T> const r = rivals_of(z, y, k, [g](int64_t j, T e) { g[j] = e; });
-    bool const whole = direction_only && !is_nan(r.lead);
-    T const share = whole ? 1 / r.sum : rivals_share(r), doubt = whole ? T(1) : share * r.sum;
+    Split<T> const s = split_of(z, y, k, [g](int64_t j, T e) { g[j] = e; });
+    bool const whole = direction_only && !is_nan(s.behind);
+    T const share = whole ? 1 / s.rivals : share_of_rivals(s), doubt = whole ? T(1) : share * s.rivals;
     T const factor = weights ? weights[y] * dloss[i] : dloss[i], of_label = smoothing - doubt;
     for (auto j : block_stride(k)) g[j] = factor * ((class_index(j) == y ? of_label : share * g[j]) - mean);
   }
