@@ -257,8 +257,14 @@ TEST_CASE("l2_random_start: directions and radii") {
       CHECK(std::abs(mean) <= 0.05);
       CHECK(std::abs(together - mean_share * mean_radius) <= 0.01);  // the radius knows nothing of the direction
     }
-    CHECK(image(l2_start(x, ids, 0.3f, true), 5, d) == l2_start(Pixels(d, 0.5f), {15}, 0.3f, true));
   }
+}
+
+TEST_CASE("l2_random_start: keyed by image, in the ball and in [0, 1]") {
+  size_t const d = 301;
+  Pixels const x(3 * d, 0.5f), adv = l2_start(x, {0, 15, 7}, 0.3f, true);
+  for (size_t i = 0; i < 3; ++i) CHECK(length(image(adv, i, d), image(x, i, d)) <= 0.3 * (1 + 1e-6));
+  CHECK(image(adv, 1, d) == l2_start(Pixels(d, 0.5f), {15}, 0.3f, true));
   for (float v : l2_start({0, 1, 0, 1, 1, 0}, {1, 2}, 1, true)) CHECK((v >= 0 && v <= 1));
 }
 

@@ -22,7 +22,8 @@ template <class T>
 const Kernel<T*, T*, T*, const T*, double, double, double, double, double, int, double, double, int64_t> adam_step{
     "adam_step", dtype_of<T>};
 const Kernel<float*, int64_t, int64_t, int64_t> relu_in_place{"relu_in_place"};
-const Kernel<Epilogue, int64_t, int64_t, const void*> reference_column_sums{"reference_column_sums", DType::f64};
+template <class T>
+const Kernel<Epilogue, int64_t, int64_t, const void*> reference_column_sums{"reference_column_sums", dtype_of<T>};
 
 /// Enough elements for several warps and blocks; every one takes the same steps.
 constexpr int64_t many = 700;
@@ -139,11 +140,11 @@ TEST_CASE("relu_in_place: rows of a wider matrix, NaN kept, the rest untouched")
   CHECK(wrong == 0);
 }
 
-TEST_CASE("reference_column_sums of f64 results") {
+TEST_CASE_TEMPLATE("reference_column_sums", T, float, double) {
   int64_t const rows = 5, columns = 33;
-  std::vector<double> values;
+  std::vector<T> values;
   std::vector<float> sums(size_t(columns), 0), squares(size_t(columns), 0);
-  for (int64_t i = 0; i < rows * columns; ++i) values.push_back(double(i % 9) - 4);
+  for (int64_t i = 0; i < rows * columns; ++i) values.push_back(T(i % 9) - 4);
   for (size_t i = 0; i < values.size(); ++i) {
     sums[i % size_t(columns)] += float(values[i]);
     squares[i % size_t(columns)] += float(values[i] * values[i]);
@@ -152,7 +153,7 @@ TEST_CASE("reference_column_sums of f64 results") {
   Epilogue epilogue;
   epilogue.column_sum = s.data<float>();
   epilogue.column_sum_squares = q.data<float>();
-  reference_column_sums(y.stream(), epilogue, rows, columns, y.raw());
+  reference_column_sums<T>(y.stream(), epilogue, rows, columns, y.raw());
   CHECK(s.to_host<float>() == sums);
   CHECK(q.to_host<float>() == squares);
 }
