@@ -135,6 +135,7 @@ int train(int argc, char** argv) {
   for (const std::string& attack : o.adversarial) make_attack(attack);
 
   auto const init = read_initial_weights(o.init);
+  if (!o.out.empty()) require_classifier(net_spec(o, init.get()));
   DataParts const parts = load_training_data(o, init.get(), line.common.strict);
   auto const network = build_network(o, init.get(), parts, line.common.seed);
   freeze(*network, o.freeze);

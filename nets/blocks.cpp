@@ -3,6 +3,15 @@
 #include <cmath>
 
 namespace mith {
+namespace {
+
+Tensor affine(const Tensor& x, double scale, double shift) {
+  Shape const channels{x.dim(3)};
+  return channel_affine(x, Tensor::full(channels, scale, x.dtype(), x.device()),
+                        Tensor::full(channels, shift, x.dtype(), x.device()));
+}
+
+}  // namespace
 
 Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups) {
   return {
@@ -21,5 +30,19 @@ void conv_norm_activation(Sequential& layers, const Conv2d::Options& convolution
   block.then<BatchNorm>(convolution.out);
   if (activation) block.then(activation);
 }
+
+Tensor padded_to_multiple(const Tensor& x, int64_t multiple) {
+  auto const missing = [&](int64_t side) { return (multiple - side % multiple) % multiple; };
+  int64_t const right = missing(x.dim(2)), bottom = missing(x.dim(1));
+  return right || bottom ? reflection_pad2d(x, {.right = right, .bottom = bottom}) : x;
+}
+
+Tensor cropped(const Tensor& x, int64_t height, int64_t width) {
+  Tensor const rows = x.dim(1) == height ? x : narrow(x, 1, 0, height);
+  return x.dim(2) == width ? rows : narrow(rows, 2, 0, width);
+}
+
+Tensor to_signed(const Tensor& x) { return affine(x, 2, -1); }
+Tensor from_signed(const Tensor& x) { return affine(x, 0.5, 0.5); }
 
 }  // namespace mith

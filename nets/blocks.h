@@ -12,4 +12,13 @@ Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t str
 /// unless null, an activation.
 void conv_norm_activation(Sequential& layers, const Conv2d::Options& convolution, Tensor (*activation)(const Tensor&));
 
+/// Images extended to the right and below, by reflection, to sides that are multiples of `multiple`.
+Tensor padded_to_multiple(const Tensor& x, int64_t multiple);
+/// The upper left part of images.
+Tensor cropped(const Tensor& x, int64_t height, int64_t width);
+
+/// Pixels of [0, 1] in [-1, 1], where a tanh ends, and back.
+Tensor to_signed(const Tensor& x);
+Tensor from_signed(const Tensor& x);
+
 }  // namespace mith

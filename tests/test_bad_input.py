@@ -115,6 +115,11 @@ class BadInput(Scratch):
         self.refuse_model(f"cnn@{self.dir / 'other/model.safetensors'}", "model.safetensors")
         self.refuse("mith-train", "--data", data, "--net", "cnn", "--init", self.dir / "other", naming="other")
 
+    def test_networks_that_do_not_classify(self):
+        for net in ("dcae", "autoencoder", "unet", "cyclegan_generator", "patchgan"):
+            line = self.refuse("mith-train", "--data", DATA, "--net", net, naming=net)
+            self.assertIn("is no classifier: it is for", line)
+
     def test_options(self):
         model, data = ("--model", self.baseline), ("--data", DATA)
         for arguments, naming in ((["--attack", "pgd:eps=-0.1"], "eps"), (["--attack", "pgd:eps=x"], "eps"),

@@ -285,6 +285,13 @@ TEST_CASE("outer layouts are PyTorch's") {
   CHECK(to_outer(row, flattened).to_host<float>() == std::vector<float>{0, 2, 4, 1, 3, 5});
   CHECK(to_held(to_outer(row, flattened), flattened, {1, 6}).to_host<float>() == row.to_host<float>());
 
+  // Two columns, whose rows become [h=1, w=3, c=2], and their bias.
+  OuterLayout const unfolded{OuterLayout::linear_before_unflatten, 2, 1, 3};
+  Tensor const columns = counted({6, 2}), bias = counted({6});
+  CHECK(to_outer(columns, unfolded).to_host<float>() == std::vector<float>{0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11});
+  CHECK(to_held(to_outer(columns, unfolded), unfolded, {6, 2}).to_host<float>() == columns.to_host<float>());
+  CHECK(to_outer(bias, unfolded).to_host<float>() == std::vector<float>{0, 2, 4, 1, 3, 5});
+
   Tensor const plain = counted({2, 2});
   Tensor copy = to_outer(plain, {});
   copy.fill_zero();
@@ -295,6 +302,7 @@ TEST_CASE("outer layouts are PyTorch's") {
                  "[2, 2, 1, 3] where [2, 3, 1, 2]"));
   CHECK_THROWS_AS(to_outer(plain, {OuterLayout::oihw}), Error);
   CHECK_THROWS_AS(to_outer(plain, flattened), Error);
+  CHECK_THROWS_AS(to_outer(plain, unfolded), Error);
 }
 
 namespace {

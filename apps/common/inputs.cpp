@@ -105,6 +105,7 @@ Model open_model(const std::string& text) {
     require(false, "--model ", text, ": no defence is available yet, so '", text.substr(plus), "' cannot be applied");
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
+  require_classifier(model.network->spec());
   model.classifier = std::make_unique<NetworkClassifier>(*model.network, text);
   if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
   return model;

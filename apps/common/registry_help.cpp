@@ -9,12 +9,6 @@
 namespace mith {
 namespace {
 
-std::string fact(const Entry& entry, const std::string& name) {
-  for (auto const& [key, value] : entry.facts)
-    if (key == name) return value;
-  return "-";
-}
-
 using Cells = std::vector<std::string>;
 
 /// Rows with every column but the last padded to its widest cell.
@@ -46,7 +40,8 @@ std::string list_entries(const std::string& heading, const std::vector<const Ent
   std::vector<Cells> rows{head};
   for (const Entry* entry : entries) {
     Cells row{entry->name};
-    for (const std::string& column : fact_columns) row.push_back(fact(*entry, column));
+    for (const std::string& column : fact_columns)
+      row.push_back(entry->fact(column).empty() ? "-" : entry->fact(column));
     rows.push_back(row);
   }
   std::istringstream lines(aligned(rows));
@@ -82,7 +77,7 @@ std::optional<std::string> attack_help(const std::vector<std::string>& specs) {
 }
 
 std::optional<std::string> net_help(const std::string& spec) {
-  auto text = registry_help<Registry<Network, NetworkOptions>>(spec, "net", {"input"});
+  auto text = registry_help<Registry<Network, NetworkOptions>>(spec, "net", {"input", "purpose"});
   if (text)
     *text +=
         "\nEvery net also takes classes=K, channels=1|3, size=N and normalize=none|imagenet|half|dataset\n"

@@ -17,14 +17,6 @@ std::optional<std::string> net_key(const std::string& net, const std::string& ke
   return Spec::parse(net).take(key);
 }
 
-/// The spec that the network is made from: --net, or what the initial weights say they belong to.
-std::string net_spec(const TrainOptions& options, const InitialWeights* init) {
-  if (!options.net.empty()) return options.net;
-  require(init && init->origin, "--net is missing (--net help lists all)",
-          init ? "; " + init->file + " does not say which net it belongs to" : "");
-  return init->origin->spec();
-}
-
 /// Removes tensors whose first dimension is another number of classes than the network's; returns their names.
 std::vector<std::string> drop_other_heads(SafetensorsFile& file, const Network& network, int64_t origin_classes) {
   int64_t const classes = network.network_options().classes;
@@ -103,6 +95,13 @@ std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
   auto const net = init->weights.metadata.find("mithridate.net");
   if (net != init->weights.metadata.end()) init->origin = load_network(net->second + "@" + init->file);
   return init;
+}
+
+std::string net_spec(const TrainOptions& options, const InitialWeights* init) {
+  if (!options.net.empty()) return options.net;
+  require(init && init->origin, "--net is missing (--net help lists all)",
+          init ? "; " + init->file + " does not say which net it belongs to" : "");
+  return init->origin->spec();
 }
 
 DataParts load_training_data(const TrainOptions& options, const InitialWeights* init, bool strict) {

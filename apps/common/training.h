@@ -37,6 +37,9 @@ struct InitialWeights {
 /// A run folder or a .safetensors file; empty text gives nothing.
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
 
+/// The spec that the network is made from: --net, or what the initial weights say they belong to.
+std::string net_spec(const TrainOptions&, const InitialWeights*);
+
 /// Image shape from --size, the net's keys or the initial weights, else as the data has it.
 DataParts load_training_data(const TrainOptions&, const InitialWeights*, bool strict);
 

@@ -17,16 +17,21 @@ void swap_inner(const char* from, char* to, int64_t outer, int64_t a, int64_t b,
                     to + ((o * b + j) * a + i) * static_cast<int64_t>(element));
 }
 
-/// Both layouts differ from PyTorch's by one transposition: held [outer, space, channels], stored [outer, channels,
-/// space].
+/// All layouts differ from PyTorch's by one transposition: held [outer, space, channels, inner], stored [outer,
+/// channels, space, inner].
 struct Transposition {
-  int64_t outer, space, channels;
+  int64_t outer, space, channels, inner = 1;
 };
 
 Transposition transposition(const Shape& held, const OuterLayout& layout) {
   if (layout.kind == OuterLayout::oihw) {
     check(held.rank() == 4, "an oihw parameter has four dimensions, not ", held);
     return {held[0], held[1] * held[2], held[3]};
+  }
+  if (layout.kind == OuterLayout::linear_before_unflatten) {
+    check(held.rank() >= 1 && held[0] == layout.c * layout.h * layout.w, "a linear layer before an unfolded [",
+          layout.h, ", ", layout.w, ", ", layout.c, "] has no parameter of shape ", held);
+    return {1, layout.h * layout.w, layout.c, held.rank() == 1 ? 1 : held[1]};
   }
   check(held.rank() == 2 && held[1] == layout.c * layout.h * layout.w, "a linear layer after a flattened [", layout.h,
         ", ", layout.w, ", ", layout.c, "] has no weight of shape ", held);
@@ -83,7 +88,7 @@ Tensor to_outer(const Tensor& held, const OuterLayout& layout) {
   Transposition const t = transposition(held.shape(), layout);
   Tensor outer = Tensor::empty(outer_shape(held.shape(), layout), held.dtype(), Device::cpu);
   swap_inner(static_cast<const char*>(source.raw()), static_cast<char*>(outer.raw()), t.outer, t.space, t.channels,
-             size_of(held.dtype()));
+             size_of(held.dtype()) * static_cast<size_t>(t.inner));
   return outer;
 }
 
@@ -95,7 +100,7 @@ Tensor to_held(const Tensor& outer, const OuterLayout& layout, const Shape& held
   Transposition const t = transposition(held_shape, layout);
   Tensor held = Tensor::empty(held_shape, outer.dtype(), Device::cpu);
   swap_inner(static_cast<const char*>(source.raw()), static_cast<char*>(held.raw()), t.outer, t.channels, t.space,
-             size_of(outer.dtype()));
+             size_of(outer.dtype()) * static_cast<size_t>(t.inner));
   return held;
 }
 

@@ -100,10 +100,11 @@ const StoredTensor* first_of_rank(const SafetensorsFile& file, int rank) {
   return it == file.tensors.end() ? nullptr : &*it;
 }
 
-/// The classes of the last linear layer; nothing if the network ends otherwise.
+/// The classes of the last linear layer, whose single output would be a binary sigmoid's; nothing if the network ends
+/// otherwise.
 std::optional<int64_t> infer_classes(const SafetensorsFile& file) {
   for (auto t = file.tensors.rbegin(); t != file.tensors.rend(); ++t)
-    if (t->value.shape().rank() == 2 && t->name.ends_with("weight")) return t->value.dim(0);
+    if (t->value.shape().rank() == 2 && t->name.ends_with("weight")) return std::max<int64_t>(t->value.dim(0), 2);
   return std::nullopt;
 }
 

@@ -39,10 +39,27 @@ void Conv2d::initialise_own(const DrawKey& key) {
   draw_layer(weight_, bias_, options.deviation, fan_in, key);
 }
 
+ConvTranspose2d::ConvTranspose2d(const Options& o)
+    : options(o),
+      weight_(add_parameter("weight", {o.in, o.kernel, o.kernel, o.out}, {OuterLayout::oihw})),
+      bias_(add_parameter("bias", {o.out})) {}
+
+Tensor ConvTranspose2d::forward(const Tensor& x, Context&) {
+  return conv_transpose2d(x, weight_.value, bias_.value, options.window);
+}
+
+void ConvTranspose2d::initialise_own(const DrawKey& key) {
+  // PyTorch takes the second dimension for what comes in, here too.
+  draw_layer(weight_, &bias_, options.deviation, options.out * options.kernel * options.kernel, key);
+}
+
 Linear::Linear(const Options& o)
     : options(o),
       weight_(add_parameter("weight", {o.out, o.in}, o.layout)),
-      bias_(o.bias ? &add_parameter("bias", {o.out}) : nullptr) {}
+      bias_(!o.bias
+                ? nullptr
+                : &add_parameter("bias", {o.out},
+                                 o.layout.kind == OuterLayout::linear_before_unflatten ? o.layout : OuterLayout{})) {}
 
 Tensor Linear::forward(const Tensor& x, Context&) {
   return linear(x, weight_.value, bias_ ? bias_->value : Tensor(), options.activation);

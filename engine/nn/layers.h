@@ -28,13 +28,33 @@ class Conv2d final : public Module {
   Parameter* bias_;
 };
 
+/// A transposed square convolution with bias (see conv_transpose2d). PyTorch's weight is [in, out, kernel, kernel].
+class ConvTranspose2d final : public Module {
+ public:
+  struct Options {
+    int64_t in = 0, out = 0, kernel = 3;
+    ConvTranspose2dOptions window;
+    double deviation = 0;  ///< as Conv2d's
+  };
+  explicit ConvTranspose2d(const Options&);
+  const Options options;
+
+ protected:
+  Tensor forward(const Tensor&, Context&) override;
+  void initialise_own(const DrawKey&) override;
+
+ private:
+  Parameter& weight_;
+  Parameter& bias_;
+};
+
 class Linear final : public Module {
  public:
   struct Options {
     int64_t in = 0, out = 0;
     bool bias = true;
     Activation activation = Activation::none;
-    OuterLayout layout;    ///< linear_after_flatten for the layer behind a flatten
+    OuterLayout layout;    ///< for the layer behind a flatten, or before its opposite
     double deviation = 0;  ///< as Conv2d's
   };
   explicit Linear(const Options&);

@@ -13,11 +13,12 @@ namespace mith {
 /// How a parameter looks outside, in PyTorch's and safetensors' world. The file layer executes this declaration.
 struct OuterLayout {
   enum Kind : uint8_t {
-    plain,                ///< as it is
-    oihw,                 ///< held as OHWI, stored as OIHW
-    linear_after_flatten  ///< columns held in HWC order, stored in CHW order
+    plain,                   ///< as it is
+    oihw,                    ///< held as OHWI, stored as OIHW
+    linear_after_flatten,    ///< columns held in HWC order, stored in CHW order
+    linear_before_unflatten  ///< rows held in HWC order, stored in CHW order
   } kind = plain;
-  int64_t c = 0, h = 0, w = 0;  ///< linear_after_flatten: what was flattened
+  int64_t c = 0, h = 0, w = 0;  ///< of the linear ones: what was flattened, or will be unfolded
 };
 
 /// A tensor that is trained (parameter) or only kept (buffer).

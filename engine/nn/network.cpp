@@ -59,6 +59,28 @@ Tensor Network::normalise(const Tensor& images) {
   return channel_affine(images, scale_, shift_);
 }
 
+namespace {
+
+NetworkOptions without_normalization(NetworkOptions options, const std::string& spec) {
+  require(options.mean.empty() || options.normalize == "dataset", spec,
+          ": takes images as they are and scales them itself; normalize=", options.normalize, " is for classifiers");
+  options.normalize = "none";
+  options.mean.clear();
+  options.deviation.clear();
+  return options;
+}
+
+}  // namespace
+
+ImageNetwork::ImageNetwork(NetworkOptions options, const std::string& spec)
+    : Network(without_normalization(std::move(options), spec), spec) {}
+
+void require_classifier(const std::string& text) {
+  std::string const name = Spec::parse(text).name;
+  std::string const purpose = Registry<Network, NetworkOptions>::find(name, "net").entry.fact("purpose");
+  require(purpose.empty(), "net ", name, " is no classifier: it is for ", purpose);
+}
+
 std::unique_ptr<Network> make_network(const std::string& text, NetworkOptions options) {
   Spec spec = Spec::parse(text);
   if (auto v = spec.take("classes")) options.classes = parse_integer(*v, "net classes");

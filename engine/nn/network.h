@@ -1,4 +1,5 @@
-// A classifier network: images in [0, 1] in, logits out; its normalisation is its first layer.
+// Networks: images in [0, 1] in, logits out, or an image (ImageNetwork); a classifier's normalisation is its first
+// layer.
 #pragma once
 #include <memory>
 
@@ -41,6 +42,17 @@ class Network : public Module {
   int64_t body_channels_;
   Tensor scale_, shift_;
 };
+
+/// A network that gives an image, not logits: it restores what stands in front of a classifier, or judges it. It has no
+/// classes, and scales images itself: the data's statistics do not matter to it, and another normalisation throws
+/// UsageError.
+class ImageNetwork : public Network {
+ public:
+  ImageNetwork(NetworkOptions options, const std::string& spec);
+};
+
+/// Throws UsageError saying what the net is for if that is not to classify: if its entry states the fact "purpose".
+void require_classifier(const std::string& spec);
 
 /// Nets register here: Registry<Network>::add("cnn", ...). Specs as "cnn" or "cnn:dropout=0.5"; the keys that every net
 /// takes (classes, channels, size, normalize) are read by make_network.

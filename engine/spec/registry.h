@@ -15,6 +15,12 @@ struct Entry {
   std::string rule;     ///< the update rule or structure, a screen of plain text
   std::vector<std::pair<std::string, std::string>>
       facts;  ///< e.g. {"norm", "linf"}, {"access", "white"}, {"cost", "10 gradients"}
+  /// A fact's value; empty if it is not stated.
+  std::string fact(std::string_view key) const {
+    for (auto const& [name, value] : facts)
+      if (name == key) return value;
+    return {};
+  }
 };
 
 /// Registry<Attack>, Registry<Network>, ... `Arguments` are passed to the maker after the spec.

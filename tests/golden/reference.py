@@ -9,6 +9,7 @@ import struct
 from collections import OrderedDict
 
 import numpy as np
+import paper_nets
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -125,12 +126,23 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
     return network
 
 
+def paper_network(name, channels, height, width, classes, mean, deviation, **options):
+    """A network of the papers' own; those that restore or judge images have no first layer of this kind."""
+    network = paper_nets.make(name, channels, height, width, classes, **options)
+    if isinstance(network, paper_nets.Rdmaa):
+        normalise = Normalise(mean, deviation)
+        network.register_forward_pre_hook(lambda _, inputs: normalise.to(inputs[0].dtype)(inputs[0]))
+    return network
+
+
 def make_network(name, channels, height, width, classes, mean, deviation, **options):
     image = dict(channels=channels, height=height, width=width, classes=classes, mean=mean, deviation=deviation)
     if name == "cnn":
         return Cnn([32, 64, 64], 1, 128, options.get("dropout", 0.3), **image)
     if name == "cnn-seed000":
         return Cnn([32, 64, 64, 64], 0, 64, 0.0, **image)
+    if name in paper_nets.NAMES:
+        return paper_network(name, **image, **options)
     return torchvision_network(name, **image, **options)
 
 
