@@ -1,6 +1,7 @@
 // The register tile at the heart of the cpu's matrix products, at three vector widths.
-// A tile is up to `tile_rows(v)` rows by v vectors of columns, held in registers while the depth runs by. Every result
-// is one chain of multiply-adds in the order of the depth, whatever tile it falls into.
+// A tile is up to `tile_rows(v)` rows by v vectors of columns, held in registers while a block of the depth runs by.
+// Every result is a sum of blocks, each one chain of multiply-adds in the order of the depth, whatever tile it falls
+// into: rounding then grows with the length of a block and the number of blocks, not with their product.
 #pragma once
 #include "kernels/launch/launch.h"
 #include "kernels/providers/native.h"
@@ -31,7 +32,7 @@ void multiply_rows(const float* const* table, int64_t segments, int64_t length, 
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[r][v] = add ? load(c + r * ldc + v * lanes) : Vector{};
+    for (int v = 0; v < vectors; ++v) sum[r][v] = Vector{};
   }
   for (int64_t s = 0; s < segments; ++s, table += native::block_rows) {
     const float* row[rows];
@@ -51,7 +52,10 @@ void multiply_rows(const float* const* table, int64_t segments, int64_t length, 
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) store(c + r * ldc + v * lanes, sum[r][v]);
+    for (int v = 0; v < vectors; ++v) {
+      float* const to = c + r * ldc + v * lanes;
+      store(to, add ? load(to) + sum[r][v] : sum[r][v]);
+    }
   }
 }
 
@@ -62,7 +66,7 @@ void multiply_columns(const float* a, int64_t lda, int64_t depth, const float* b
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[r][v] = add ? load(c + r * ldc + v * lanes) : Vector{};
+    for (int v = 0; v < vectors; ++v) sum[r][v] = Vector{};
   }
   for (int64_t k = 0; k < depth; ++k, a += lda, b += vectors * lanes) {
     Vector right[vectors];
@@ -77,7 +81,10 @@ void multiply_columns(const float* a, int64_t lda, int64_t depth, const float* b
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) store(c + r * ldc + v * lanes, sum[r][v]);
+    for (int v = 0; v < vectors; ++v) {
+      float* const to = c + r * ldc + v * lanes;
+      store(to, add ? load(to) + sum[r][v] : sum[r][v]);
+    }
   }
 }
 
