@@ -13,7 +13,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ.get("MITH_BIN", ROOT / "build/bin"))
 SOURCE = (ROOT / "tests/simt/gallery.cu").read_text().splitlines()
-VARIANTS = ("", "-asan", "-tsan")
+VARIANTS = ("", "-ucontext", "-asan", "-tsan")
 
 # wrong kernel: [(variant, what its report must contain)]; {name} is the number of the line marked "here: name".
 EXPECTED = {
@@ -79,14 +79,15 @@ class Gallery(unittest.TestCase):
     def test_wrong_kernels_are_caught_and_named(self):
         for name, reports in EXPECTED.items():
             for variant, pattern in reports:
-                if variant not in self.variants:
-                    continue
-                with self.subTest(kernel=name, variant=variant or "plain", report=pattern):
-                    # Race reports depend on what TSan's history still holds; a few orders are shown to it.
-                    result = run(variant, name, "wrong", "0", "3")
-                    self.assertNotEqual(result.returncode, 0)
-                    pattern = re.sub(r"\{([a-z_ ]+)\}", lambda m: str(marked(m[1])), pattern)
-                    self.assertRegex(result.stdout + result.stderr, pattern)
+                pattern = re.sub(r"\{([a-z_ ]+)\}", lambda m: str(marked(m[1])), pattern)
+                for variant in [variant] if variant else ["", "-ucontext"]:
+                    if variant not in self.variants:
+                        continue
+                    with self.subTest(kernel=name, variant=variant or "plain", report=pattern):
+                        # Race reports depend on what TSan's history still holds; a few orders are shown to it.
+                        result = run(variant, name, "wrong", "0", "3")
+                        self.assertNotEqual(result.returncode, 0)
+                        self.assertRegex(result.stdout + result.stderr, pattern)
 
     def test_correct_twins_pass_in_any_order(self):
         for name in EXPECTED.keys() | CORRECT_ONLY:
