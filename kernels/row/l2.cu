@@ -17,8 +17,13 @@ namespace mith::MITH_SPACE {
 
 MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
 
-/// The gradient where it is finite, else 0.
 struct GradientDirection {
+  const float* g;
+  MITH_DEVICE float operator()(int64_t i) const { return g[i]; }
+};
+
+/// The gradient where it is finite, else 0.
+struct FiniteDirection {
   const float* g;
   MITH_DEVICE float operator()(int64_t i) const { return is_finite(g[i]) ? g[i] : 0.0f; }
 };
@@ -63,17 +68,17 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
     float* const a = adv + image * per_image;
     const float* const origin = x + image * per_image;
     const float* const g = gradient + image * per_image;
-    int32_t bad = 0;
-    double squares = 0;
-    for (auto i : block_stride(per_image)) {
-      bool const finite = is_finite(g[i]);
-      bad += !finite;
-      squares += square(static_cast<double>(finite ? g[i] : 0.0f));
-    }
-    if (bad) atomic_add(nan_count, bad);
-    double const length = std::sqrt(block_sum(squares));
-    if (length > 0) {
+    double const length = norm(GradientDirection{g}, per_image);
+    if (length > 0 && is_finite(static_cast<float>(length))) {
       step_and_project(a, origin, GradientDirection{g}, length, alpha, eps, per_image);
+      continue;
+    }
+    int32_t bad = 0;
+    for (auto i : block_stride(per_image)) bad += !is_finite(g[i]);
+    if (bad) atomic_add(nan_count, bad);
+    double const of_finite = norm(FiniteDirection{g}, per_image);
+    if (of_finite > 0) {
+      step_and_project(a, origin, FiniteDirection{g}, of_finite, alpha, eps, per_image);
     } else if (ids) {
       NormalDirection const direction{key, static_cast<uint64_t>(ids[image])};
       step_and_project(a, origin, direction, norm(direction, per_image), alpha, eps, per_image);
