@@ -60,12 +60,12 @@ class Tally {
     weight_ += total_weight(options_.class_weights, labels);
     if (pending_.size() == 16) drain();
   }
-  /// Mean loss of what has been read back so far.
-  double loss() const { return weight_read_ > 0 ? loss_ / weight_read_ : 0; }
+  /// "loss 0.41", the mean of what has been read back so far; empty before.
+  std::string so_far() const { return weight_read_ > 0 ? cat("loss ", rounded(loss_ / weight_read_)) : ""; }
   EpochMetrics metrics() {
     drain();
     Metrics const m = compute_metrics(labels_, predictions_, {}, classes_);
-    return {.loss = loss(),
+    return {.loss = weight_read_ > 0 ? loss_ / weight_read_ : 0,
             .accuracy = m.accuracy,
             .balanced_accuracy = m.balanced_accuracy,
             .robust_balanced_accuracy = {}};
@@ -143,7 +143,7 @@ EpochMetrics Epoch::run() {
     std::vector<int64_t> const positions(order.begin() + first, order.begin() + first + count);
     Batch const clean = source_.batch(positions, options_.augment, key(Purpose::augment, epoch_));
     train(clean, labels_at(source_, positions), epoch_ * batches + index);
-    progress.advance(count, cat("loss ", rounded(clean_.loss())));
+    progress.advance(count, clean_.so_far());
   }
   EpochMetrics metrics = clean_.metrics();
   if (is_adversarial()) {
