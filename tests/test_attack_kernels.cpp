@@ -227,11 +227,11 @@ TEST_CASE("l2_normalized_step: a zero gradient takes a random unit step, keyed b
 }
 
 TEST_CASE("l2_normalized_step: pixels without a finite gradient count as zero") {
-  Pixels const x(4, 0.5f);
-  auto const [adv, count] = l2_step(x, x, {3, not_a_number, -4, infinity}, {1}, 0.25f, 1);
+  Pixels const x(8, 0.5f);
+  auto const [adv, count] = l2_step(x, x, {not_a_number, infinity, 3, -4, 0, 3, 0, -4}, {1, 2}, 0.25f, 1);
   CHECK(count == 2);
-  Pixels const expected{0.65f, 0.5f, 0.3f, 0.5f};
-  for (size_t i = 0; i < 4; ++i) CHECK(std::abs(adv[i] - expected[i]) <= 1e-7);
+  Pixels const expected{0.5f, 0.5f, 0.65f, 0.3f, 0.5f, 0.65f, 0.5f, 0.3f};
+  for (size_t i = 0; i < 8; ++i) CHECK(std::abs(adv[i] - expected[i]) <= 1e-7);
 }
 
 TEST_CASE("l2_random_start: directions and radii") {
