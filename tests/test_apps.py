@@ -141,8 +141,41 @@ class Training(Scratch):
 
     def test_summary(self):
         text = run("mith-train", "--data", DATA, "--net", "cnn", "--summary").stdout
-        for word in ("conv1", "fc2", "parameters", "total"):
+        for word in ("conv1", "fc2", "parameters", "multiply-adds", "[1, 32, 32, 32]", "total"):
             self.assertIn(word, text)
+
+    def test_summary_needs_no_data(self):
+        def summary(*arguments):
+            return json.loads(run("mith-train", "--summary", "--json", *arguments).stdout)
+
+        # Multiply-adds in G as torchvision publishes them with its weights, but vit_tiny's, by hand:
+        # (196 * 768 + 12 * 197 * (12 * 192 + 2 * 197)) * 192 + 192 * 1000.
+        for net, published in (("resnet18", 1.81), ("resnet50", 4.09), ("vgg16", 15.47), ("mobilenet_v2", 0.30),
+                               ("densenet121", 2.83), ("efficientnet_b0", 0.39), ("inception_v3:size=299", 5.71),
+                               ("vit_b_16", 17.56), ("vit_tiny", 1.2537)):
+            with self.subTest(net=net):
+                table = summary("--net", net)
+                self.assertLess(abs(table["multiply_adds"] / 1e9 / published - 1), 0.02)
+                for total in ("parameters", "multiply_adds", "activation_bytes"):
+                    self.assertEqual(sum(layer[total] for layer in table["layers"]), table[total])
+        for net in ("autoencoder", "unet", "cyclegan_generator", "patchgan", "dcae"):
+            with self.subTest(net=net):
+                self.assertGreater(summary("--net", net, "--size", 64)["multiply_adds"], 0)
+
+        first, second = summary("--net", "cnn:channels=1,classes=3", "--size", 20)["layers"][:2]
+        self.assertEqual((first["layer"], first["output"], first["parameters"]), ("conv1", "[1, 20, 20, 32]", 320))
+        self.assertEqual((first["multiply_adds"], first["activation_bytes"]), (20 * 20 * 9 * 32, 20 * 20 * 32 * 4))
+        self.assertEqual((second["operator"], second["multiply_adds"]), ("max_pool2d", 0))
+        self.assertEqual(summary("--init", self.baseline)["input"], "[1, 32, 32, 3]")
+
+    def test_summary_is_aligned(self):
+        title, *lines = run("mith-train", "--net", "vit_tiny", "--size", 32, "--summary").stdout.splitlines()
+        self.assertIn("vit_tiny", title)
+        ends = lines[0].index("multiply-adds") + len("multiply-adds")
+        self.assertGreater(lines[0].index("operator"), len("encoder.layers.encoder_layer_11.self_attention.out_proj"))
+        for line in lines:
+            self.assertEqual(len(line), len(lines[0]))
+            self.assertEqual(line[ends:ends + 2], "  ")
 
     def test_freeze_and_rates(self):
         self.train("--epochs", 1, "--init", self.baseline, "--freeze", "conv1,conv2", "--lr-for", "fc2=1e-2", net=())

@@ -140,6 +140,12 @@ class BadInput(Scratch):
                                   (["--head", "128"], "--head"), (["--class-weights", "even"], "balanced")):
             with self.subTest(arguments=arguments):
                 self.refuse("mith-train", *data, "--net", "cnn", *arguments, naming=naming)
+        for arguments, naming in (([], "--net"), (["--net", "vgg16", "--size", "16"], "16 x 16"),
+                                  (["--net", "cnn", "--out", "run"], "--data"),
+                                  (["--net", "cnn:size=32", "--size", "64"], "--size")):
+            with self.subTest(arguments=arguments):
+                [line] = run("mith-train", "--summary", *arguments, code=2).stderr.splitlines()
+                self.assertIn(naming, line)
         self.refuse("mith-evaluate", *data, naming="--model")
         self.refuse("mith-evaluate", *model, naming="--data")
         self.refuse("mith-evaluate", *model, "--data", DATA + ":tset", naming="tset")

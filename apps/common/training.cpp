@@ -104,6 +104,16 @@ std::string net_spec(const TrainOptions& options, const InitialWeights* init) {
   return init->origin->spec();
 }
 
+std::unique_ptr<Network> network_without_data(const TrainOptions& options, const InitialWeights* init) {
+  NetworkOptions o{.classes = 1000, .channels = 3, .height = 224, .width = 224};
+  if (init && init->origin) o = init->origin->network_options();
+  if (options.size > 0) o.height = o.width = options.size;
+  auto network = make_network(net_spec(options, init), o);
+  require(options.size == 0 || network->network_options().height == options.size, "--net ", options.net, ": --size is ",
+          options.size);
+  return network;
+}
+
 DataParts load_training_data(const TrainOptions& options, const InitialWeights* init, bool strict) {
   auto const [source, part] = split_data_name(options.data);
   require(part.empty(), "--data ", options.data, ": training takes the whole source, not a part of it");

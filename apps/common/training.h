@@ -40,6 +40,10 @@ std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
 /// The spec that the network is made from: --net, or what the initial weights say they belong to.
 std::string net_spec(const TrainOptions&, const InitialWeights*);
 
+/// The net as --summary needs it without data: the image and the classes are those of its keys and of --size, else of
+/// the initial weights' network, else ImageNet's: 224 x 224 x 3 and 1000.
+std::unique_ptr<Network> network_without_data(const TrainOptions&, const InitialWeights*);
+
 /// Image shape from --size, the net's keys or the initial weights, else as the data has it.
 DataParts load_training_data(const TrainOptions&, const InitialWeights*, bool strict);
 
