@@ -38,7 +38,7 @@ void declare(CommandLine& line, TrainOptions& o) {
   line.text("--init", o.init, "WEIGHTS", "start from a run folder or a .safetensors file");
   line.text("--freeze", o.freeze, "PREFIX,...", "parameters that do not train, e.g. conv1,conv2");
   line.integer("--unfreeze-after", o.unfreeze_after, 0, 1000000, "epoch after which frozen parameters train too");
-  line.text("--head", o.head, "N,...", "widths of a new head, for nets that take one");
+  line.text("--head", o.head, "N,...", "widths of dense layers before the last, as the net's key head=N-...");
   line.texts("--lr-for", o.lr_for, "PREFIX=X", "another learning rate for some parameters");
   line.texts("--adversarial", o.adversarial, "ATTACK", "train on attacked twins too; several alternate by batch");
   line.number("--adversarial-weight", o.adversarial_weight, 0, 1, "W of (1-W) CE(clean) + W CE(adversarial)");
@@ -137,7 +137,6 @@ int train(int argc, char** argv) {
   bool const only_summary = o.summary && o.out.empty();
   require(!o.data.empty() || only_summary, "--data is missing");
   require(!o.out.empty() || only_summary, "--out is missing");
-  require(o.head.empty(), "--head: no net of this version takes another head");
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
   for (const std::string& attack : o.adversarial) make_attack(attack);
 
