@@ -203,7 +203,7 @@ class Training(Scratch):
     def test_head(self):
         def shapes(file):
             header = safetensors(file)[0]
-            return {name: header[name]["shape"] for name in header if name.startswith("classifier")}
+            return {name: header[name]["shape"] for name in header if name.startswith("heads")}
 
         def value(file, name):
             header, data = safetensors(file)
@@ -216,35 +216,36 @@ class Training(Scratch):
         def note(text):
             return [line for line in text.splitlines() if line.startswith("note:")]
 
-        plain, deep, wide = (self.dir / f"{name}/model.safetensors" for name in ("plain", "deep", "wide"))
-        train("plain", "--net", "mobilenet_v2")
+        net = "vit:layers=1,heads=2,hidden=16,mlp=16,patch=8"
+        plain, deep = (self.dir / f"{name}/model.safetensors" for name in ("plain", "deep"))
+        train("plain", "--net", net)
         # Weights of other origin: nothing but tensors, for other classes.
         header, data = safetensors(plain)
         del header["__metadata__"]
         foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
 
-        [said] = note(train("deep", "--init", self.dir / "plain", "--head", "12,8", "--freeze", "features"))
-        self.assertIn("a head of 5, the net in 12-8-5: classifier.1.0.weight, ", said)
+        [said] = note(train("deep", "--init", self.dir / "plain", "--head", "12,8", "--freeze", "conv_proj,encoder"))
+        self.assertIn("a head of 5, the net in 12-8-5: heads.head.0.weight, ", said)
         self.assertEqual(shapes(deep), {
-            "classifier.1.0.weight": [12, 1280], "classifier.1.0.bias": [12], "classifier.1.2.weight": [8, 12],
-            "classifier.1.2.bias": [8], "classifier.1.4.weight": [5, 8], "classifier.1.4.bias": [5]})
-        self.assertEqual(value(deep, "features.0.0.weight"), value(plain, "features.0.0.weight"))
+            "heads.head.0.weight": [12, 16], "heads.head.0.bias": [12], "heads.head.2.weight": [8, 12],
+            "heads.head.2.bias": [8], "heads.head.4.weight": [5, 8], "heads.head.4.bias": [5]})
+        self.assertEqual(value(deep, "conv_proj.weight"), value(plain, "conv_proj.weight"))
         self.assertTrue(json.loads((self.dir / "deep/config.json").read_text())["net"]["spec"].endswith("head=12-8"))
 
         # The head goes on with its run, is exchanged for another, and taken away.
         self.assertEqual(note(train("on", "--init", self.dir / "deep")), [])
         [said] = note(train("wide", "--init", self.dir / "deep", "--head", "16"))
         self.assertIn("a head of 12-8-5, the net in 16-5", said)
-        [said] = note(train("back", "--init", self.dir / "deep", "--net", "mobilenet_v2"))
-        self.assertIn("classifier.1.weight, classifier.1.bias start anew", said)
+        [said] = note(train("back", "--init", self.dir / "deep", "--net", net))
+        self.assertIn("heads.head.weight, heads.head.bias start anew", said)
         run("mith-evaluate", "--model", self.dir / "wide", "--data", DATA, "--report", self.dir / "report")
 
         images = self.dir / "images"
         for i in range(24):
             bmp(images / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
-        grey = ("--data", images, "--epochs", 1, "--size", 32, "--net", "mobilenet_v2:channels=3")
+        grey = ("--data", images, "--epochs", 1, "--size", 32, "--net", net + ",channels=3")
         [said] = note(run("mith-train", *grey, "--init", foreign, "--out", self.dir / "a").stderr)
-        self.assertIn("has 5 classes, the data 2: classifier.1.weight, classifier.1.bias start anew", said)
+        self.assertIn("has 5 classes, the data 2: heads.head.weight, heads.head.bias start anew", said)
         [said] = note(run("mith-train", *grey, "--init", foreign, "--head", 4, "--out", self.dir / "b").stderr)
         self.assertIn("a head of 5, the net in 4-2", said)
 
