@@ -19,7 +19,8 @@ constexpr const char* examples =
     "  mith-train --data xrays/ --net cnn --size 64 --augment flip,rotate:10 --out runs/xray\n"
     "  mith-train --data d.npz --init runs/baseline --adversarial pgd:eps=8/255,steps=7 --epochs 8 --out "
     "runs/hardened\n"
-    "  mith-train --net help                 the nets; --net help:cnn describes one\n";
+    "  mith-train --net help                 the nets; --net help:cnn describes one\n"
+    "  mith-train --net resnet50 --summary   its layers at 224 x 224 x 3 and 1000 classes, unless keys say otherwise\n";
 
 void declare(CommandLine& line, TrainOptions& o) {
   line.text("--data", o.data, "DATA", "folder of class folders, .npz, .csv or synthetic:NAME[:n=..,size=..]");
@@ -37,12 +38,12 @@ void declare(CommandLine& line, TrainOptions& o) {
   line.text("--init", o.init, "WEIGHTS", "start from a run folder or a .safetensors file");
   line.text("--freeze", o.freeze, "PREFIX,...", "parameters that do not train, e.g. conv1,conv2");
   line.integer("--unfreeze-after", o.unfreeze_after, 0, 1000000, "epoch after which frozen parameters train too");
-  line.text("--head", o.head, "N,...", "widths of a new head, for nets that take one");
+  line.text("--head", o.head, "N,...", "widths of dense layers before the last, as the net's key head=N-...");
   line.texts("--lr-for", o.lr_for, "PREFIX=X", "another learning rate for some parameters");
   line.texts("--adversarial", o.adversarial, "ATTACK", "train on attacked twins too; several alternate by batch");
   line.number("--adversarial-weight", o.adversarial_weight, 0, 1, "W of (1-W) CE(clean) + W CE(adversarial)");
   line.text("--adversarial-data", o.adversarial_data, "DIR", "attacked twins made by mith-attack on DATA:train");
-  line.flag("--summary", o.summary, "print the layers; without --out, only that");
+  line.flag("--summary", o.summary, "print the layers for one image; without --out only that, with or without --data");
   line.flag("--resume", o.resume, "continue the run in --out exactly where it stopped");
   line.flag("--force", o.force, "replace a run in --out");
 }
@@ -116,6 +117,11 @@ void print_result(const Report& report, const Json& result, const std::string& o
   std::cout << to_table(report) << out << "\n";
 }
 
+void print_summary(Network& network, bool json) {
+  Json const summary = summarise(network);
+  std::cout << (json ? json_text(summary, 2) + "\n" : summary_table(summary)) << std::flush;
+}
+
 int train(int argc, char** argv) {
   CommandLine line("mith-train", "Trains a medical image classifier, or hardens one by adversarial fine-tuning.",
                    examples);
@@ -128,24 +134,25 @@ int train(int argc, char** argv) {
     std::cout << *help;
     return 0;
   }
-  require(!o.data.empty(), "--data is missing");
-  require(!o.out.empty() || o.summary, "--out is missing");
-  require(o.head.empty(), "--head: no net of this version takes another head");
+  bool const only_summary = o.summary && o.out.empty();
+  require(!o.data.empty() || only_summary, "--data is missing");
+  require(!o.out.empty() || only_summary, "--out is missing");
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
   for (const std::string& attack : o.adversarial) make_attack(attack);
 
   auto const init = read_initial_weights(o.init);
-  if (!o.out.empty()) require_classifier(net_spec(o, init.get()));
+  if (o.data.empty()) {
+    print_summary(*network_without_data(o, init.get()), line.common.json);
+    return 0;
+  }
+  if (!only_summary) require_classifier(net_spec(o, init.get()));
   DataParts const parts = load_training_data(o, init.get(), line.common.strict);
   auto const network = build_network(o, init.get(), parts, line.common.seed);
   freeze(*network, o.freeze);
   auto const optimizer = build_optimizer(*network, o);
-  if (o.summary) {
-    Json const summary = summarise(*network);
-    if (!line.common.json || o.out.empty())
-      std::cout << (line.common.json ? json_text(summary, 2) + "\n" : summary_table(summary)) << std::flush;
-    if (o.out.empty()) return 0;
-  }
+  // With --json stdout holds one document, which the run's result is.
+  if (o.summary && (only_summary || !line.common.json)) print_summary(*network, line.common.json);
+  if (only_summary) return 0;
   Trainer trainer(*network, *optimizer, trainer_options(o, augmentation, parts.train, line.common.seed));
   add_perturbations(trainer, o, parts.train, line.common.strict);
 

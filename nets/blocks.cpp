@@ -31,6 +31,30 @@ void conv_norm_activation(Sequential& layers, const Conv2d::Options& convolution
   if (activation) block.then(activation);
 }
 
+void head_field(Fields& f, std::vector<int64_t>& widths) {
+  f.integers("head", widths, "widths of dense layers with ReLU before the last, as in 256-64", 1, 65536);
+}
+
+std::unique_ptr<Module> classifier_head(Linear::Options last, const std::vector<int64_t>& widths) {
+  if (widths.empty()) return std::make_unique<Linear>(last);
+  auto head = std::make_unique<Sequential>();
+  for (int64_t const width : widths) {
+    head->then<Linear>(Linear::Options{.in = last.in, .out = width, .activation = Activation::relu});
+    head->skip();
+    last.in = width;
+  }
+  last.deviation = 0;
+  head->then<Linear>(last);
+  return head;
+}
+
+Tensor pooled_features(const Tensor& x, Context& context) {
+  context.feature("features", x);
+  Tensor const means = global_avg_pool2d(x);
+  context.feature("penultimate", means);
+  return means;
+}
+
 Tensor padded_to_multiple(const Tensor& x, int64_t multiple) {
   auto const missing = [&](int64_t side) { return (multiple - side % multiple) % multiple; };
   int64_t const right = missing(x.dim(2)), bottom = missing(x.dim(1));

@@ -1,6 +1,7 @@
 // What several architectures are made of.
 #pragma once
 #include "engine/nn/layers.h"
+#include "engine/spec/spec.h"
 
 namespace mith {
 
@@ -11,6 +12,18 @@ Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t str
 /// Appends to `layers` what torchvision calls a Conv2dNormActivation: a Sequential of that convolution, batch norm and,
 /// unless null, an activation.
 void conv_norm_activation(Sequential& layers, const Conv2d::Options& convolution, Tensor (*activation)(const Tensor&));
+
+/// The key `head` of nets whose last layer can be replaced: widths for classifier_head().
+void head_field(Fields&, std::vector<int64_t>& widths);
+
+/// The layer that classifies: `last`, or, with widths, dense layers of these widths with ReLU and then the last, each
+/// as PyTorch initialises it. Their names are those of nn.Sequential(Linear, ReLU, ..., Linear) in the layer's place:
+/// 0.weight, 2.weight, ... A net declares its head last.
+std::unique_ptr<Module> classifier_head(Linear::Options last, const std::vector<int64_t>& widths);
+
+/// How most classifiers end: [n,h,w,c] -> means over each image [n,c], for the head. Tells the features "features" and
+/// "penultimate".
+Tensor pooled_features(const Tensor& x, Context&);
 
 /// Images extended to the right and below, by reflection, to sides that are multiples of `multiple`.
 Tensor padded_to_multiple(const Tensor& x, int64_t multiple);

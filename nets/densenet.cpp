@@ -115,30 +115,27 @@ class DenseFeatures final : public Module {
 
 class DenseNet final : public Network {
  public:
-  DenseNet(const std::vector<int64_t>& depths, const NetworkOptions& o, const std::string& spec)
+  DenseNet(const std::vector<int64_t>& depths, const std::vector<int64_t>& head, const NetworkOptions& o,
+           const std::string& spec)
       : Network(o, spec, 3),
         features_(add("features", std::make_unique<DenseFeatures>(depths))),
-        classifier_(
-            add("classifier", std::make_unique<Linear>(Linear::Options{.in = features_.channels, .out = o.classes}))) {
+        classifier_(add("classifier", classifier_head({.in = features_.channels, .out = o.classes}, head))) {
     require_image(29);
   }
 
  protected:
   Tensor body(const Tensor& images, Context& context) override {
-    Tensor x = features_(images, context);
-    context.feature("features", x);
-    x = global_avg_pool2d(x);
-    context.feature("penultimate", x);
-    return classifier_(x, context);
+    return classifier_(pooled_features(features_(images, context), context), context);
   }
 
  private:
   DenseFeatures& features_;
-  Linear& classifier_;
+  Module& classifier_;
 };
 
 struct DenseNetOptions {
-  void fields(Fields&) {}
+  std::vector<int64_t> head;
+  void fields(Fields& f) { head_field(f, head); }
 };
 
 using Nets = Registry<Network, NetworkOptions>;
@@ -155,7 +152,8 @@ const Nets::Add densenet121{
         .facts = {{"input", "any size from 29 pixels, 1 or 3 channels"}}},
     default_fields<DenseNetOptions>(), [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       auto const o = configure<DenseNetOptions>(spec, "net densenet121");
-      return std::make_unique<DenseNet>(std::vector<int64_t>{6, 12, 24, 16}, options, spec_text(o, "densenet121"));
+      return std::make_unique<DenseNet>(std::vector<int64_t>{6, 12, 24, 16}, o.head, options,
+                                        spec_text(o, "densenet121"));
     }};
 
 }  // namespace

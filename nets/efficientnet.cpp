@@ -62,10 +62,12 @@ class MbConv final : public Module {
 
 struct EfficientNetOptions {
   double dropout = 0.2, stochastic_depth = 0.2;
+  std::vector<int64_t> head;
   void fields(Fields& f) {
     f.number("dropout", dropout, "share of the last features dropped in training", 0, 0.95);
     f.number("stochastic_depth", stochastic_depth, "probability to leave out the last block; earlier ones less", 0,
              0.95);
+    head_field(f, head);
   }
 };
 
@@ -91,16 +93,12 @@ class EfficientNet final : public Network {
     }
     conv_norm_activation(features_, convolution(320, 1280, 1), silu);
     classifier_.then<Dropout>(options.dropout);
-    classifier_.then<Linear>(Linear::Options{.in = 1280, .out = o.classes});
+    classifier_.then(classifier_head({.in = 1280, .out = o.classes}, options.head));
   }
 
  protected:
   Tensor body(const Tensor& images, Context& context) override {
-    Tensor x = features_(images, context);
-    context.feature("features", x);
-    x = global_avg_pool2d(x);
-    context.feature("penultimate", x);
-    return classifier_(x, context);
+    return classifier_(pooled_features(features_(images, context), context), context);
   }
 
  private:

@@ -1,6 +1,6 @@
 // Inception v3 (Szegedy et al. 2016), as torchvision builds and names it.
-#include "engine/nn/layers.h"
 #include "engine/nn/network.h"
+#include "nets/blocks.h"
 
 namespace mith {
 namespace {
@@ -165,10 +165,12 @@ class AuxiliaryHead final : public Module {
 
 struct InceptionOptions {
   double dropout = 0.5, auxiliary = 0.4;
+  std::vector<int64_t> head;
   void fields(Fields& f) {
     f.number("dropout", dropout, "share of the last features dropped in training", 0, 0.95);
     f.number("auxiliary", auxiliary, "weight of the auxiliary head's loss, in training on images from 299 pixels", 0,
              1);
+    head_field(f, head);
   }
 };
 
@@ -199,12 +201,12 @@ class InceptionV3 final : public Network {
     block("Mixed_6c", block_c(160));
     block("Mixed_6d", block_c(160));
     block("Mixed_6e", block_c(192));
-    head_ = &add("AuxLogits", std::make_unique<AuxiliaryHead>(channels, o.classes));
+    auxiliary_head_ = &add("AuxLogits", std::make_unique<AuxiliaryHead>(channels, o.classes));
     block("Mixed_7a", block_d());
     block("Mixed_7b", block_e());
     block("Mixed_7c", block_e());
     dropout_ = &add("dropout", std::make_unique<Dropout>(options.dropout));
-    fc_ = &add("fc", std::make_unique<Linear>(Linear::Options{.in = channels, .out = o.classes, .deviation = 0.1}));
+    fc_ = &add("fc", classifier_head({.in = channels, .out = o.classes, .deviation = 0.1}, options.head));
   }
 
  protected:
@@ -220,17 +222,15 @@ class InceptionV3 final : public Network {
       context.feature(name, x);
       if (name == "Mixed_6e") listen(x, context);
     }
-    context.feature("features", x);
-    x = global_avg_pool2d(x);
-    context.feature("penultimate", x);
-    return (*fc_)((*dropout_)(x, context), context);
+    return (*fc_)((*dropout_)(pooled_features(x, context), context), context);
   }
 
  private:
   /// In training, and where the image is large enough for it, the auxiliary head has its say.
   void listen(const Tensor& x, Context& context) {
     bool const fits = std::min(x.dim(1), x.dim(2)) >= AuxiliaryHead::least;
-    if (context.training && auxiliary_ > 0 && fits) context.auxiliary.push_back({(*head_)(x, context), auxiliary_});
+    if (context.training && auxiliary_ > 0 && fits)
+      context.auxiliary.push_back({(*auxiliary_head_)(x, context), auxiliary_});
   }
 
   struct Named {
@@ -240,9 +240,9 @@ class InceptionV3 final : public Network {
   double auxiliary_;
   std::vector<BasicConv*> stem_;
   std::vector<Named> blocks_;
-  AuxiliaryHead* head_;
+  AuxiliaryHead* auxiliary_head_;
   Dropout* dropout_;
-  Linear* fc_;
+  Module* fc_;
 };
 
 using Nets = Registry<Network, NetworkOptions>;

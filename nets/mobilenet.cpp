@@ -31,12 +31,16 @@ class InvertedResidual final : public Module {
 
 struct MobileNetOptions {
   double dropout = 0.2;
-  void fields(Fields& f) { f.number("dropout", dropout, "share of the last features dropped in training", 0, 0.95); }
+  std::vector<int64_t> head;
+  void fields(Fields& f) {
+    f.number("dropout", dropout, "share of the last features dropped in training", 0, 0.95);
+    head_field(f, head);
+  }
 };
 
 class MobileNetV2 final : public Network {
  public:
-  MobileNetV2(double dropout, const NetworkOptions& o, const std::string& spec)
+  MobileNetV2(const MobileNetOptions& options, const NetworkOptions& o, const std::string& spec)
       : Network(o, spec, 3),
         features_(add("features", std::make_unique<Sequential>())),
         classifier_(add("classifier", std::make_unique<Sequential>())) {
@@ -53,17 +57,13 @@ class MobileNetV2 final : public Network {
         channels = stage.channels;
       }
     conv_norm_activation(features_, convolution(channels, 1280, 1), relu6);
-    classifier_.then<Dropout>(dropout);
-    classifier_.then<Linear>(Linear::Options{.in = 1280, .out = o.classes, .deviation = 0.01});
+    classifier_.then<Dropout>(options.dropout);
+    classifier_.then(classifier_head({.in = 1280, .out = o.classes, .deviation = 0.01}, options.head));
   }
 
  protected:
   Tensor body(const Tensor& images, Context& context) override {
-    Tensor x = features_(images, context);
-    context.feature("features", x);
-    x = global_avg_pool2d(x);
-    context.feature("penultimate", x);
-    return classifier_(x, context);
+    return classifier_(pooled_features(features_(images, context), context), context);
   }
 
  private:
@@ -82,7 +82,7 @@ const Nets::Add mobilenet_v2{
     default_fields<MobileNetOptions>(),
     [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       auto const o = configure<MobileNetOptions>(spec, "net mobilenet_v2");
-      return std::make_unique<MobileNetV2>(o.dropout, options, spec_text(o, "mobilenet_v2"));
+      return std::make_unique<MobileNetV2>(o, options, spec_text(o, "mobilenet_v2"));
     }};
 
 }  // namespace

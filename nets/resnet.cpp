@@ -13,8 +13,10 @@ struct ResNetLayout {
 
 struct ResNetOptions {
   std::string stem = "7x7";
+  std::vector<int64_t> head;
   void fields(Fields& f) {
     f.text("stem", stem, "first layers: 7x7 stride 2 and max-pool, or 3x3 stride 1 for small images", {"7x7", "3x3"});
+    head_field(f, head);
   }
 };
 
@@ -64,10 +66,10 @@ class ResidualBlock final : public Module {
 
 class ResNet final : public Network {
  public:
-  ResNet(const ResNetLayout& layout, bool small, const NetworkOptions& o, const std::string& spec)
+  ResNet(const ResNetLayout& layout, const ResNetOptions& options, const NetworkOptions& o, const std::string& spec)
       : Network(o, spec, 3),
-        small_(small),
-        conv1_(add("conv1", std::make_unique<Conv2d>(convolution(3, 64, small ? 3 : 7, small ? 1 : 2)))),
+        small_(options.stem == "3x3"),
+        conv1_(add("conv1", std::make_unique<Conv2d>(convolution(3, 64, small_ ? 3 : 7, small_ ? 1 : 2)))),
         bn1_(add("bn1", std::make_unique<BatchNorm>(64))) {
     int64_t channels = 64, width = 64;
     for (size_t i = 0; i < layout.depths.size(); ++i, width *= 2) {
@@ -78,7 +80,7 @@ class ResNet final : public Network {
       }
       stages_.push_back(&stage);
     }
-    fc_ = &add("fc", std::make_unique<Linear>(Linear::Options{.in = channels, .out = o.classes}));
+    fc_ = &add("fc", classifier_head({.in = channels, .out = o.classes}, options.head));
   }
 
  protected:
@@ -89,10 +91,7 @@ class ResNet final : public Network {
       x = (*stages_[i])(x, context);
       context.feature("layer" + std::to_string(i + 1), x);
     }
-    context.feature("features", x);
-    x = global_avg_pool2d(x);
-    context.feature("penultimate", x);
-    return (*fc_)(x, context);
+    return (*fc_)(pooled_features(x, context), context);
   }
 
  private:
@@ -100,7 +99,7 @@ class ResNet final : public Network {
   Conv2d& conv1_;
   BatchNorm& bn1_;
   std::vector<Sequential*> stages_;
-  Linear* fc_;
+  Module* fc_;
 };
 
 using Nets = Registry<Network, NetworkOptions>;
@@ -116,7 +115,7 @@ Nets::Add register_resnet(const ResNetLayout& layout, const std::string& summary
           default_fields<ResNetOptions>(),
           [layout](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
             auto const o = configure<ResNetOptions>(spec, cat("net ", layout.name));
-            return std::make_unique<ResNet>(layout, o.stem == "3x3", options, spec_text(o, layout.name));
+            return std::make_unique<ResNet>(layout, o, options, spec_text(o, layout.name));
           }};
 }
 

@@ -1,8 +1,8 @@
 // VGG (Simonyan & Zisserman 2015), as torchvision builds and names it.
 #include <cmath>
 
-#include "engine/nn/layers.h"
 #include "engine/nn/network.h"
+#include "nets/blocks.h"
 
 namespace mith {
 namespace {
@@ -15,12 +15,16 @@ struct VggLayout {
 
 struct VggOptions {
   double dropout = 0.5;
-  void fields(Fields& f) { f.number("dropout", dropout, "share of the dense layers' units dropped", 0, 0.95); }
+  std::vector<int64_t> head;
+  void fields(Fields& f) {
+    f.number("dropout", dropout, "share of the dense layers' units dropped", 0, 0.95);
+    head_field(f, head);
+  }
 };
 
 class Vgg final : public Network {
  public:
-  Vgg(const VggLayout& layout, double dropout, const NetworkOptions& o, const std::string& spec)
+  Vgg(const VggLayout& layout, const VggOptions& options, const NetworkOptions& o, const std::string& spec)
       : Network(o, spec, 3),
         features_(add("features", std::make_unique<Sequential>())),
         classifier_(add("classifier", std::make_unique<Sequential>())) {
@@ -43,15 +47,15 @@ class Vgg final : public Network {
                                              .activation = Activation::relu,
                                              .layout = {OuterLayout::linear_after_flatten, 512, 7, 7},
                                              .deviation = 0.01});
-    classifier_.skip().then<Dropout>(dropout);
+    classifier_.skip().then<Dropout>(options.dropout);
     classifier_.then<Linear>(
         Linear::Options{.in = 4096, .out = 4096, .activation = Activation::relu, .deviation = 0.01});
     classifier_.then([](const Tensor& x, Context& context) {  // where PyTorch counts the ReLU
       context.feature("penultimate", x);
       return x;
     });
-    classifier_.then<Dropout>(dropout);
-    classifier_.then<Linear>(Linear::Options{.in = 4096, .out = o.classes, .deviation = 0.01});
+    classifier_.then<Dropout>(options.dropout);
+    classifier_.then(classifier_head({.in = 4096, .out = o.classes, .deviation = 0.01}, options.head));
   }
 
  protected:
@@ -92,7 +96,7 @@ Nets::Add register_vgg(const VggLayout& layout, const std::string& summary) {
       default_fields<VggOptions>(),
       [layout](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
         auto const o = configure<VggOptions>(spec, cat("net ", layout.name));
-        return std::make_unique<Vgg>(layout, o.dropout, options, spec_text(o, layout.name));
+        return std::make_unique<Vgg>(layout, o, options, spec_text(o, layout.name));
       }};
 }
 

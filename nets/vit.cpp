@@ -7,6 +7,7 @@
 #include "engine/nn/attention.h"
 #include "engine/nn/initialisation.h"
 #include "engine/nn/network.h"
+#include "nets/blocks.h"
 
 namespace mith {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 struct VitLayout {
   int64_t image = 0, patch = 16, layers = 12, heads = 3, hidden = 192, mlp = 768;  ///< image 0: whatever the data has
   double dropout = 0;
+  std::vector<int64_t> head = {};
   void fields(Fields& f) {
     f.integer("image", image, "pixels of a side, to be held to the data's; 0: as the data", 0, 4096);
     f.integer("patch", patch, "pixels of a patch's side", 1, 256);
@@ -22,6 +24,7 @@ struct VitLayout {
     f.integer("hidden", hidden, "width of a token", 1, 8192);
     f.integer("mlp", mlp, "width between the two dense layers of a block", 1, 32768);
     f.number("dropout", dropout, "share of the tokens' elements dropped in training", 0, 0.95);
+    head_field(f, head);
   }
 };
 
@@ -97,17 +100,17 @@ class Encoder final : public Module {
   LayerNorm& ln_;
 };
 
-/// The classifying layer, under the name torchvision gives it.
+/// What classifies, under the name torchvision gives it.
 class Heads final : public Module {
  public:
-  Heads(int64_t in, int64_t classes)
-      : head_(add("head", std::make_unique<Linear>(Linear::Options{.in = in, .out = classes}))) {}
+  Heads(const VitLayout& l, int64_t classes)
+      : head_(add("head", classifier_head({.in = l.hidden, .out = classes}, l.head))) {}
 
  protected:
   Tensor forward(const Tensor& x, Context& context) override { return head_(x, context); }
 
  private:
-  Linear& head_;
+  Module& head_;
 };
 
 /// timm's name of a tensor of a vision transformer, as torchvision's; any other name as it is.
@@ -190,7 +193,7 @@ class VisionTransformer final : public Network {
     patches.deviation = std::sqrt(1.0 / static_cast<double>(3 * l.patch * l.patch));
     conv_proj_ = &add("conv_proj", std::make_unique<Conv2d>(patches));
     encoder_ = &add("encoder", std::make_unique<Encoder>(l, 1 + rows_ * columns_));
-    heads_ = &add("heads", std::make_unique<Heads>(l.hidden, o.classes));
+    heads_ = &add("heads", std::make_unique<Heads>(l, o.classes));
   }
 
   void adapt(std::vector<StoredTensor>& tensors) const override {
@@ -249,6 +252,7 @@ struct TinyLayout : VitLayout {
   void fields(Fields& f) {
     f.integer("patch", patch, "pixels of a patch's side", 1, 256);
     f.number("dropout", dropout, "share of the tokens' elements dropped in training", 0, 0.95);
+    head_field(f, head);
   }
 };
 struct BaseLayout : TinyLayout {

@@ -8,7 +8,7 @@ import time
 import unittest
 
 from apps_support import (BIN, DATA, EPS, Scratch, bmp, npy, read_npy, run, safetensors, main, setUpModule,
-                          tearDownModule)
+                          tearDownModule, write_safetensors)
 
 
 class Help(unittest.TestCase):
@@ -141,8 +141,41 @@ class Training(Scratch):
 
     def test_summary(self):
         text = run("mith-train", "--data", DATA, "--net", "cnn", "--summary").stdout
-        for word in ("conv1", "fc2", "parameters", "total"):
+        for word in ("conv1", "fc2", "parameters", "multiply-adds", "[1, 32, 32, 32]", "total"):
             self.assertIn(word, text)
+
+    def test_summary_needs_no_data(self):
+        def summary(*arguments):
+            return json.loads(run("mith-train", "--summary", "--json", *arguments).stdout)
+
+        # Multiply-adds in G as torchvision publishes them with its weights, but vit_tiny's, by hand:
+        # (196 * 768 + 12 * 197 * (12 * 192 + 2 * 197)) * 192 + 192 * 1000.
+        for net, published in (("resnet18", 1.81), ("resnet50", 4.09), ("vgg16", 15.47), ("mobilenet_v2", 0.30),
+                               ("densenet121", 2.83), ("efficientnet_b0", 0.39), ("inception_v3:size=299", 5.71),
+                               ("vit_b_16", 17.56), ("vit_tiny", 1.2537)):
+            with self.subTest(net=net):
+                table = summary("--net", net)
+                self.assertLess(abs(table["multiply_adds"] / 1e9 / published - 1), 0.02)
+                for total in ("parameters", "multiply_adds", "activation_bytes"):
+                    self.assertEqual(sum(layer[total] for layer in table["layers"]), table[total])
+        for net in ("autoencoder", "unet", "cyclegan_generator", "patchgan", "dcae"):
+            with self.subTest(net=net):
+                self.assertGreater(summary("--net", net, "--size", 64)["multiply_adds"], 0)
+
+        first, second = summary("--net", "cnn:channels=1,classes=3", "--size", 20)["layers"][:2]
+        self.assertEqual((first["layer"], first["output"], first["parameters"]), ("conv1", "[1, 20, 20, 32]", 320))
+        self.assertEqual((first["multiply_adds"], first["activation_bytes"]), (20 * 20 * 9 * 32, 20 * 20 * 32 * 4))
+        self.assertEqual((second["operator"], second["multiply_adds"]), ("max_pool2d", 0))
+        self.assertEqual(summary("--init", self.baseline)["input"], "[1, 32, 32, 3]")
+
+    def test_summary_is_aligned(self):
+        title, *lines = run("mith-train", "--net", "vit_tiny", "--size", 32, "--summary").stdout.splitlines()
+        self.assertIn("vit_tiny", title)
+        ends = lines[0].index("multiply-adds") + len("multiply-adds")
+        self.assertGreater(lines[0].index("operator"), len("encoder.layers.encoder_layer_11.self_attention.out_proj"))
+        for line in lines:
+            self.assertEqual(len(line), len(lines[0]))
+            self.assertEqual(line[ends:ends + 2], "  ")
 
     def test_freeze_and_rates(self):
         self.train("--epochs", 1, "--init", self.baseline, "--freeze", "conv1,conv2", "--lr-for", "fc2=1e-2", net=())
@@ -166,6 +199,55 @@ class Training(Scratch):
             bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
         done = run("mith-train", "--data", folder, "--init", self.baseline, "--epochs", 1, "--out", self.dir / "run")
         self.assertIn("fc2.weight", done.stderr)
+
+    def test_head(self):
+        def shapes(file):
+            header = safetensors(file)[0]
+            return {name: header[name]["shape"] for name in header if name.startswith("heads")}
+
+        def value(file, name):
+            header, data = safetensors(file)
+            first, last = header[name]["data_offsets"]
+            return data[first:last]
+
+        def train(out, *arguments, **more):
+            return run("mith-train", "--data", DATA, "--epochs", 1, "--out", self.dir / out, *arguments, **more).stderr
+
+        def note(text):
+            return [line for line in text.splitlines() if line.startswith("note:")]
+
+        net = "vit:layers=1,heads=2,hidden=16,mlp=16,patch=8"
+        plain, deep = (self.dir / f"{name}/model.safetensors" for name in ("plain", "deep"))
+        train("plain", "--net", net)
+        # Weights of other origin: nothing but tensors, for other classes.
+        header, data = safetensors(plain)
+        del header["__metadata__"]
+        foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
+
+        [said] = note(train("deep", "--init", self.dir / "plain", "--head", "12,8", "--freeze", "conv_proj,encoder"))
+        self.assertIn("a head of 5, the net in 12-8-5: heads.head.0.weight, ", said)
+        self.assertEqual(shapes(deep), {
+            "heads.head.0.weight": [12, 16], "heads.head.0.bias": [12], "heads.head.2.weight": [8, 12],
+            "heads.head.2.bias": [8], "heads.head.4.weight": [5, 8], "heads.head.4.bias": [5]})
+        self.assertEqual(value(deep, "conv_proj.weight"), value(plain, "conv_proj.weight"))
+        self.assertTrue(json.loads((self.dir / "deep/config.json").read_text())["net"]["spec"].endswith("head=12-8"))
+
+        # The head goes on with its run, is exchanged for another, and taken away.
+        self.assertEqual(note(train("on", "--init", self.dir / "deep")), [])
+        [said] = note(train("wide", "--init", self.dir / "deep", "--head", "16"))
+        self.assertIn("a head of 12-8-5, the net in 16-5", said)
+        [said] = note(train("back", "--init", self.dir / "deep", "--net", net))
+        self.assertIn("heads.head.weight, heads.head.bias start anew", said)
+        run("mith-evaluate", "--model", self.dir / "wide", "--data", DATA, "--report", self.dir / "report")
+
+        images = self.dir / "images"
+        for i in range(24):
+            bmp(images / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
+        grey = ("--data", images, "--epochs", 1, "--size", 32, "--net", net + ",channels=3")
+        [said] = note(run("mith-train", *grey, "--init", foreign, "--out", self.dir / "a").stderr)
+        self.assertIn("has 5 classes, the data 2: heads.head.weight, heads.head.bias start anew", said)
+        [said] = note(run("mith-train", *grey, "--init", foreign, "--head", 4, "--out", self.dir / "b").stderr)
+        self.assertIn("a head of 5, the net in 4-2", said)
 
     def test_adversarial(self):
         self.train("--epochs", 1, "--init", self.baseline, "--adversarial", "fgsm:eps=8/255", "--adversarial",

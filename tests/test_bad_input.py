@@ -137,9 +137,22 @@ class BadInput(Scratch):
         for arguments, naming in ((["--lr", "-1"], "--lr"), (["--optimizer", "adm"], "adam"),
                                   (["--augment", "flop"], "flop"), (["--split", "80/30/10"], "80/30/10"),
                                   (["--adversarial-weight", "2"], "--adversarial-weight"),
-                                  (["--head", "128"], "--head"), (["--class-weights", "even"], "balanced")):
+                                  (["--head", "128"], "net cnn takes no other head"),
+                                  (["--net", "resnet18", "--head", "0"], "--head"),
+                                  (["--net", "resnet18", "--head", "64,x"], "--head"),
+                                  (["--net", "resnet18", "--head", ","], "--head"),
+                                  (["--net", "resnet18:head=64-0"], "head=64-0"),
+                                  (["--net", "unet", "--head", "64"], "unet"),
+                                  (["--class-weights", "even"], "balanced")):
             with self.subTest(arguments=arguments):
-                self.refuse("mith-train", *data, "--net", "cnn", *arguments, naming=naming)
+                net = () if "--net" in arguments else ("--net", "cnn")
+                self.refuse("mith-train", *data, *net, *arguments, naming=naming)
+        for arguments, naming in (([], "--net"), (["--net", "vgg16", "--size", "16"], "16 x 16"),
+                                  (["--net", "cnn", "--out", "run"], "--data"),
+                                  (["--net", "cnn:size=32", "--size", "64"], "--size")):
+            with self.subTest(arguments=arguments):
+                [line] = run("mith-train", "--summary", *arguments, code=2).stderr.splitlines()
+                self.assertIn(naming, line)
         self.refuse("mith-evaluate", *data, naming="--model")
         self.refuse("mith-evaluate", *model, naming="--data")
         self.refuse("mith-evaluate", *model, "--data", DATA + ":tset", naming="tset")

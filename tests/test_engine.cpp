@@ -223,6 +223,44 @@ TEST_CASE("networks have the published parameter counts and PyTorch's names") {
   CHECK_THROWS_AS(make_network("cnn:classes=1", {}), UsageError);
 }
 
+TEST_CASE("a head of dense layers stands in the last layer's place, named as PyTorch's Sequential") {
+  auto const ending = [](const std::string& net, size_t tensors) {
+    auto const network = make_network(net, {.classes = 5, .channels = 1, .height = 96, .width = 96});
+    auto const parameters = network->parameters();
+    std::string text;
+    for (size_t i = parameters.size() - tensors; i < parameters.size(); ++i)
+      text += cat(parameters[i].name, " ", parameters[i].parameter->value.shape(), "; ");
+    return text;
+  };
+  CHECK(ending("resnet18", 2) == "fc.weight [5, 512]; fc.bias [5]; ");
+  CHECK(
+      ending("resnet18:head=20-7", 6) ==
+      "fc.0.weight [20, 512]; fc.0.bias [20]; fc.2.weight [7, 20]; fc.2.bias [7]; fc.4.weight [5, 7]; fc.4.bias [5]; ");
+  for (auto const& [net, place, in] :
+       {std::tuple("resnet50", "fc", 2048), std::tuple("densenet121", "classifier", 1024),
+        std::tuple("mobilenet_v2", "classifier.1", 1280), std::tuple("efficientnet_b0", "classifier.1", 1280),
+        std::tuple("inception_v3", "fc", 2048), std::tuple("vit:layers=1,hidden=6", "heads.head", 6),
+        std::tuple("vit_tiny", "heads.head", 192), std::tuple("vgg16", "classifier.6", 4096)}) {
+    CAPTURE(net);
+    CHECK(ending(cat(net, std::string(net).find(':') == std::string::npos ? ":" : ",", "head=20"), 4) ==
+          cat(place, ".0.weight [20, ", in, "]; ", place, ".0.bias [20]; ", place, ".2.weight [5, 20]; ", place,
+              ".2.bias [5]; "));
+  }
+  CHECK_THROWS_AS(make_network("cnn:head=20", {}), UsageError);
+
+  // ReLU between the layers: with all weights -1 and no bias, what comes out of the first is negative, so nothing.
+  auto const vit = make_network("vit:layers=1,hidden=6,mlp=6,head=4-3", {.height = 16, .width = 16});
+  vit->initialise(1);
+  Context context;
+  Tensor const x = Tensor::full({1, 16, 16, 1}, 0.5);
+  for (auto const& [name, parameter] : vit->parameters()) {
+    if (name.starts_with("encoder.ln.")) parameter->value.copy_from(Tensor::full({6}, name.ends_with("bias") ? 1 : 0));
+    if (name.starts_with("heads."))
+      parameter->value.copy_from(Tensor::full(parameter->value.shape(), name.ends_with("weight") ? -1 : 0));
+  }
+  CHECK((*vit)(x, context).to_host<float>() == std::vector<float>{0, 0});
+}
+
 TEST_CASE("initial weights depend on the seed and lie within PyTorch's bounds") {
   auto const make = [](uint64_t seed) {
     auto net = make_network("cnn", {});

@@ -53,6 +53,17 @@ TEST_CASE("a network's file says how to build it again") {
   CHECK(load_network("cnn:normalize=half@" + path)->network_options().mean == std::vector<float>{0.5f});
 }
 
+TEST_CASE("a network with a head of dense layers comes back from its file") {
+  Folder const folder;
+  auto const saved = make_network("vit:layers=1,hidden=6,mlp=6,head=4-3", {.classes = 2, .height = 16, .width = 16});
+  saved->initialise(5);
+  save_network(*saved, folder / "model.safetensors");
+  auto const loaded = load_network(folder.path.string());
+  CHECK(loaded->spec() == saved->spec());
+  CHECK(loaded->spec().ends_with(",head=4-3"));
+  CHECK(values_of(*loaded) == values_of(*saved));
+}
+
 TEST_CASE("models that cannot be loaded say why") {
   Folder const folder;
   std::string const path = (folder / "w.safetensors").string();

@@ -163,6 +163,23 @@ TEST_CASE("a bad value names the attack, the key and the range") {
   CHECK(error("pgd:zebra=5") == "attack pgd: unknown key 'zebra'");
 }
 
+TEST_CASE("a list of integers is written with dashes, an empty one not at all") {
+  struct Layers {
+    std::vector<int64_t> head;
+    void fields(Fields& f) { f.integers("head", head, "widths", 1, 100); }
+  };
+  auto const read = [](const std::string& text) { return configure<Layers>(Spec::parse(text), "net"); };
+  CHECK(read("net:head=20-100").head == std::vector<int64_t>{20, 100});
+  CHECK(read("net:head=none").head.empty());
+  CHECK(spec_text(read("net:head=20-100"), "net") == "net:head=20-100");
+  CHECK(spec_text(Layers{}, "net") == "net");
+  CHECK(default_fields<Layers>()[0].value == "none");
+  for (const char* text : {"head=", "head=0", "head=20-101", "head=20-", "head=-20", "head=20+30", "head=x"}) {
+    CAPTURE(text);
+    CHECK(usage_error([&] { read(cat("net:", text)); }).starts_with("net: head="));
+  }
+}
+
 namespace {
 struct Shape2d {
   virtual ~Shape2d() = default;

@@ -1,32 +1,39 @@
 #include "apps/common/summary.h"
 
-#include <cstdio>
-#include <set>
+#include <algorithm>
 
 #include "engine/autograd/tape.h"
+#include "engine/report/text.h"
 
 namespace mith {
 namespace {
 
-/// Trained elements whose name lies directly under the scope.
-int64_t parameters_of(const Network& network, const std::string& scope) {
-  int64_t count = 0;
-  for (auto const& [name, parameter] : network.parameters())
-    if (!parameter->buffer && name.substr(0, name.rfind('.')) == scope) count += parameter->value.numel();
-  return count;
+/// Trained elements by the path of the module that holds them, in declaration order.
+std::vector<std::pair<std::string, int64_t>> parameters_by_module(const Network& network) {
+  std::vector<std::pair<std::string, int64_t>> modules;
+  for (auto const& [name, parameter] : network.parameters()) {
+    if (parameter->buffer) continue;
+    size_t const dot = name.rfind('.');
+    std::string const module = dot == std::string::npos ? "" : name.substr(0, dot);
+    auto const known = std::ranges::find(modules, module, &std::pair<std::string, int64_t>::first);
+    if (known != modules.end())
+      known->second += parameter->value.numel();
+    else
+      modules.emplace_back(module, parameter->value.numel());
+  }
+  return modules;
 }
 
-/// "1.2 M", "35.1 G".
-std::string readable(double count) {
-  const char* unit = "";
-  for (const char* next : {" k", " M", " G", " T"})
+/// "25", "1.20 M", "4.09 G".
+std::string readable(double count, const std::string& unit = "") {
+  std::string prefix;
+  for (const char* next : {"k", "M", "G", "T"})
     if (count >= 1000) {
       count /= 1000;
-      unit = next;
+      prefix = next;
     }
-  char text[32];
-  std::snprintf(text, sizeof text, *unit ? "%.1f%s" : "%.0f%s", count, unit);
-  return text;
+  std::string const suffix = prefix + unit;
+  return report::fixed(count, prefix.empty() ? 0 : 2) + (suffix.empty() ? "" : " " + suffix);
 }
 
 }  // namespace
@@ -40,34 +47,55 @@ Json summarise(Network& network) {
   network(image, context);
 
   Json layers = Json::array();
-  std::set<std::string> counted;
-  int64_t flops = 0;
+  auto modules = parameters_by_module(network);
+  int64_t multiply_adds = 0, bytes = 0;
   for (auto const& node : tape.nodes()) {
-    int64_t const parameters = counted.insert(node->scope).second ? parameters_of(network, node->scope) : 0;
+    if (node->name() == "reshape") continue;  // another view of its input's memory
+    // A module's parameters stand in the row of its first operator.
+    auto const module = std::ranges::find(modules, node->scope, &std::pair<std::string, int64_t>::first);
+    int64_t const parameters = module == modules.end() ? 0 : module->second;
+    const Value& output = node->outputs.front();
+    int64_t const output_bytes = output.shape.numel() * static_cast<int64_t>(size_of(output.dtype));
+    if (module != modules.end()) modules.erase(module);
     layers.push_back({{"layer", node->scope},
                       {"operator", std::string(node->name())},
-                      {"output", node->outputs.front().shape.str()},
+                      {"output", output.shape.str()},
                       {"parameters", parameters},
-                      {"flops", node->flops()}});
-    flops += node->flops();
+                      {"multiply_adds", node->flops() / 2},
+                      {"activation_bytes", output_bytes}});
+    multiply_adds += node->flops() / 2;
+    bytes += output_bytes;
   }
-  return {{"net", network.spec()}, {"layers", layers}, {"parameters", network.parameter_count()}, {"flops", flops}};
+  for (auto const& [module, parameters] : modules)
+    layers.push_back({{"layer", module},
+                      {"operator", "(only in training)"},
+                      {"output", ""},
+                      {"parameters", parameters},
+                      {"multiply_adds", 0},
+                      {"activation_bytes", 0}});
+  return {{"net", network.spec()},
+          {"input", image.shape().str()},
+          {"layers", layers},
+          {"parameters", network.parameter_count()},
+          {"multiply_adds", multiply_adds},
+          {"activation_bytes", bytes}};
 }
 
 std::string summary_table(const Json& summary) {
-  char line[160];
-  auto const row = [&](const std::string& layer, const std::string& op, const std::string& output,
-                       const std::string& parameters, const std::string& flops) {
-    std::snprintf(line, sizeof line, "%-22s %-16s %-20s %12s %10s\n", layer.c_str(), op.c_str(), output.c_str(),
-                  parameters.c_str(), flops.c_str());
-    return std::string(line);
+  auto const row = [](const std::string& layer, const std::string& op, const std::string& output, const Json& counts) {
+    return report::Line{layer,
+                        op,
+                        output,
+                        std::to_string(counts["parameters"].get<int64_t>()),
+                        readable(counts["multiply_adds"].get<double>()),
+                        readable(counts["activation_bytes"].get<double>(), "B")};
   };
-  std::string text = row("layer", "operator", "output", "parameters", "flops");
+  std::vector<report::Line> lines{{"layer", "operator", "output", "parameters", "multiply-adds", "activations"}};
   for (auto const& layer : summary["layers"])
-    text += row(layer["layer"], layer["operator"], layer["output"], std::to_string(layer["parameters"].get<int64_t>()),
-                readable(layer["flops"].get<double>()));
-  return text + row("total", summary["net"], "", std::to_string(summary["parameters"].get<int64_t>()),
-                    readable(summary["flops"].get<double>()));
+    lines.push_back(row(layer["layer"], layer["operator"], layer["output"], layer));
+  lines.push_back(row("total", "", "", summary));
+  std::string const net = summary["net"], input = summary["input"];
+  return net + ", one image " + input + "\n" + report::aligned(lines, 3);
 }
 
 }  // namespace mith

@@ -7,7 +7,14 @@
 
 namespace mith {
 
-/// One recorded operator: {"layer", "operator", "output", "parameters", "flops"} for one image, and the totals.
+/// What the network does to one image in evaluation: {"net", "input", "layers", and the totals "parameters",
+/// "multiply_adds", "activation_bytes"}. A layer is one recorded operator: {"layer", "operator", "output",
+/// "parameters", "multiply_adds", "activation_bytes"}; reshapes, which compute nothing, are left out.
+///
+/// Multiply-adds are those of convolutions, dense layers and attention products, whatever the padding; norms,
+/// activations, pooling and sums count nothing, as in the figures that torchvision publishes. Activation bytes are
+/// those of the operator's output; what training keeps for its backward pass may be other tensors.
+/// Parameters of modules that only training runs come last.
 Json summarise(Network&);
 /// The same as an aligned table.
 std::string summary_table(const Json& summary);

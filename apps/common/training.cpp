@@ -3,12 +3,10 @@
 #include <algorithm>
 
 #include "apps/common/command_line.h"
-#include "engine/files/files.h"
 #include "engine/spec/spec.h"
 #include "engine/train/progress.h"
 
 namespace mith {
-namespace fs = std::filesystem;
 namespace {
 
 /// A key of --net, such as size=N, without consuming it.
@@ -17,43 +15,16 @@ std::optional<std::string> net_key(const std::string& net, const std::string& ke
   return Spec::parse(net).take(key);
 }
 
-/// Removes tensors whose first dimension is another number of classes than the network's; returns their names.
-std::vector<std::string> drop_other_heads(SafetensorsFile& file, const Network& network, int64_t origin_classes) {
-  int64_t const classes = network.network_options().classes;
-  std::vector<std::string> dropped;
-  for (const StoredTensor& own : state_of(network)) {
-    const Tensor* const stored = file.find(own.name);
-    if (!stored || stored->shape().rank() == 0 || stored->shape() == own.value.shape()) continue;
-    if (own.value.shape()[0] == classes && stored->shape()[0] == origin_classes &&
-        stored->shape().with(0, classes) == own.value.shape())
-      dropped.push_back(own.name);
+/// --head 256,64 as the key `head` has it.
+std::string head_text(const std::string& widths) {
+  std::string text;
+  for (const std::string& part : split_list(widths)) {
+    int64_t const width = parse_integer(part, "--head");
+    require(width >= 1 && width <= 65536, "--head ", widths, ": a layer has 1 to 65536 units, not ", width);
+    text += (text.empty() ? "" : "-") + std::to_string(width);
   }
-  std::erase_if(file.tensors, [&](const StoredTensor& t) {
-    return std::find(dropped.begin(), dropped.end(), t.name) != dropped.end();
-  });
-  return dropped;
-}
-
-void load_initial_weights(Network& network, const InitialWeights& init) {
-  SafetensorsFile file = init.weights;
-  int64_t const classes = network.network_options().classes;
-  int64_t const before = init.origin ? init.origin->network_options().classes : 0;
-  auto const replaced = before == classes ? std::vector<std::string>{} : drop_other_heads(file, network, before);
-  if (replaced.empty()) {
-    load_state(network, file, init.file);
-    return;
-  }
-  LoadReport const report = load_state(network, file, init.file, false);
-  auto const difference = [&](const std::string& what, const std::string& name) {
-    throw UsageError(cat("--init ", init.file, ": weights of another architecture: ", what, " ", name));
-  };
-  for (const std::string& name : report.missing)
-    if (std::find(replaced.begin(), replaced.end(), name) == replaced.end()) difference("without", name);
-  for (const std::string& name : report.unexpected) difference("unexpected", name);
-  for (const std::string& name : report.mismatched) difference("other shape of", name);
-  std::string names;
-  for (const std::string& name : replaced) names += (names.empty() ? "" : ", ") + name;
-  say(cat("note: ", init.file, " has ", before, " classes, the data ", classes, ": ", names, " start anew"));
+  require(!text.empty(), "--head ", widths, ": expected widths, e.g. 256,64");
+  return text;
 }
 
 }  // namespace
@@ -79,29 +50,37 @@ Json to_json(const TrainOptions& o, int64_t seed) {
           {"init", o.init},
           {"freeze", o.freeze},
           {"unfreeze-after", o.unfreeze_after},
+          {"head", o.head},
           {"lr-for", o.lr_for},
           {"adversarial", o.adversarial},
           {"adversarial-weight", o.adversarial_weight},
           {"adversarial-data", o.adversarial_data}};
 }
 
-std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
-  if (text.empty()) return nullptr;
-  auto init = std::make_unique<InitialWeights>();
-  std::error_code error;
-  require(fs::exists(text, error), "--init ", text, ": no such run folder or file");
-  init->file = fs::is_directory(text, error) ? (fs::path(text) / "model.safetensors").string() : text;
-  init->weights = read_safetensors(init->file);
-  auto const net = init->weights.metadata.find("mithridate.net");
-  if (net != init->weights.metadata.end()) init->origin = load_network(net->second + "@" + init->file);
-  return init;
+bool takes_head(const std::string& net) {
+  auto const& fields = Registry<Network, NetworkOptions>::find(net, "net").fields;
+  return std::ranges::any_of(fields, [](const Field& f) { return f.key == "head"; });
 }
 
 std::string net_spec(const TrainOptions& options, const InitialWeights* init) {
-  if (!options.net.empty()) return options.net;
-  require(init && init->origin, "--net is missing (--net help lists all)",
+  require(!options.net.empty() || (init && init->origin), "--net is missing (--net help lists all)",
           init ? "; " + init->file + " does not say which net it belongs to" : "");
-  return init->origin->spec();
+  Spec spec = Spec::parse(options.net.empty() ? init->origin->spec() : options.net);
+  if (options.head.empty()) return spec.str();
+  require(takes_head(spec.name), "--head: net ", spec.name, " takes no other head");
+  spec.take("head");
+  spec.values.emplace_back("head", head_text(options.head));
+  return spec.str();
+}
+
+std::unique_ptr<Network> network_without_data(const TrainOptions& options, const InitialWeights* init) {
+  NetworkOptions o{.classes = 1000, .channels = 3, .height = 224, .width = 224};
+  if (init && init->origin) o = init->origin->network_options();
+  if (options.size > 0) o.height = o.width = options.size;
+  auto network = make_network(net_spec(options, init), o);
+  require(options.size == 0 || network->network_options().height == options.size, "--net ", options.net, ": --size is ",
+          options.size);
+  return network;
 }
 
 DataParts load_training_data(const TrainOptions& options, const InitialWeights* init, bool strict) {

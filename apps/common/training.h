@@ -37,14 +37,23 @@ struct InitialWeights {
 /// A run folder or a .safetensors file; empty text gives nothing.
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
 
-/// The spec that the network is made from: --net, or what the initial weights say they belong to.
+/// Copies them into the network. A head of other dense layers, and layers whose first dimension is the number of
+/// classes where that differs, are left as they are, saying so; any other difference throws UsageError.
+void load_initial_weights(Network&, const InitialWeights&);
+
+/// Whether the net has the key `head`.
+bool takes_head(const std::string& net);
+/// The spec that the network is made from: --net, or what the initial weights say they belong to; with --head.
 std::string net_spec(const TrainOptions&, const InitialWeights*);
+
+/// The net as --summary needs it without data: the image and the classes are those of its keys and of --size, else of
+/// the initial weights' network, else ImageNet's: 224 x 224 x 3 and 1000.
+std::unique_ptr<Network> network_without_data(const TrainOptions&, const InitialWeights*);
 
 /// Image shape from --size, the net's keys or the initial weights, else as the data has it.
 DataParts load_training_data(const TrainOptions&, const InitialWeights*, bool strict);
 
-/// The net, initialised by `seed` and then from the initial weights. The layers whose first dimension is the number of
-/// classes are replaced, saying so, when that number differs; any other difference throws UsageError.
+/// The net, initialised by `seed` and then from the initial weights.
 std::unique_ptr<Network> build_network(const TrainOptions&, const InitialWeights*, const DataParts&, int64_t seed);
 
 /// n / (K n_c) of every class; UsageError if a class has no image.

@@ -96,6 +96,12 @@ void BatchNorm::initialise_own(const DrawKey&) {
   batches_.value.fill_zero();
 }
 
+Module& Sequential::then(std::unique_ptr<Module> layer) {
+  Module& added = add(std::to_string(layers_.size()), std::move(layer));
+  layers_.emplace_back([&added](const Tensor& x, Context& context) { return added(x, context); });
+  return added;
+}
+
 Sequential& Sequential::then(Function layer) {
   layers_.push_back(std::move(layer));
   return *this;

@@ -94,10 +94,12 @@ class Sequential final : public Module {
   template <class M, class... Arguments>
   M& then(Arguments&&... arguments) {
     auto layer = std::make_unique<M>(std::forward<Arguments>(arguments)...);
-    M& added = add(std::to_string(layers_.size()), std::move(layer));
-    layers_.emplace_back([&added](const Tensor& x, Context& context) { return added(x, context); });
+    M& added = *layer;
+    then(std::move(layer));
     return added;
   }
+  /// The next layer.
+  Module& then(std::unique_ptr<Module> layer);
   /// A layer without parameters, which PyTorch counts all the same.
   Sequential& then(Function);
   Sequential& then(Tensor (*)(const Tensor&));

@@ -58,30 +58,6 @@ Json row_json(const ReportRow& row) {
   return json;
 }
 
-/// Columns a terminal shows a text over: continuation bytes of UTF-8 take none.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
-using Line = std::vector<std::string>;
-
-/// Columns as wide as their widest entry, two spaces apart; the first `left` are text, the others numbers.
-std::string align(const std::vector<Line>& lines, size_t left) {
-  std::vector<size_t> widths(lines.front().size());
-  for (const Line& line : lines)
-    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width_of(line[i]));
-  std::string text;
-  for (const Line& line : lines) {
-    std::string row;
-    for (size_t i = 0; i < line.size(); ++i) {
-      std::string const space(widths[i] - width_of(line[i]), ' ');
-      row += (i ? "  " : "") + (i < left ? line[i] + space : space + line[i]);
-    }
-    text += row.substr(0, row.find_last_not_of(' ') + 1) + '\n';
-  }
-  return text;
-}
-
 /// The attack's name, or all of its spec where the name and the threat do not tell two rows apart.
 std::string attack_column(const ReportRow& row, const std::vector<ReportRow>& rows) {
   auto const looks_alike = [&](const ReportRow& other) {
@@ -110,7 +86,7 @@ Json to_json(const Report& report) {
 }
 
 std::string to_table(const Report& report) {
-  std::vector<Line> lines{
+  std::vector<report::Line> lines{
       {"model", "attack", "threat", "accuracy %", "95 % interval", "balanced %", "AUC", "fooled %", "time"}};
   for (const ReportRow& row : report.rows) {
     const Metrics& m = row.metrics;
@@ -124,7 +100,7 @@ std::string to_table(const Report& report) {
   std::string text;
   if (!report.data_source.empty())
     text = cat("On the ", report.data_split, " part of ", report.data_source, " (", report.n, " images):\n");
-  text += align(lines, 3);
+  text += report::aligned(lines, 3);
   for (const ReportRow& row : report.rows)
     for (const std::string& warning : row.warnings)
       text += "warning: " + report::subject_title(row) + ", " + report::attack_short(row) + ": " + warning + '\n';

@@ -15,6 +15,11 @@ std::string print(const char* format, double value) {
   return text;
 }
 
+/// Columns a terminal shows a text over: continuation bytes of UTF-8 take none.
+size_t width_of(const std::string& text) {
+  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
 bool has_defense(const ReportRow& row) { return !row.defense.empty(); }
 bool bounded(const ReportRow& row) { return std::isfinite(row.eps) && row.eps >= 0; }
 
@@ -96,6 +101,22 @@ std::string seconds(double value) {
 }
 
 std::string probability(double p) { return p < 1e-4 ? "< 0.0001" : print("%.2g", p); }
+
+std::string aligned(const std::vector<Line>& lines, size_t left) {
+  std::vector<size_t> widths(lines.front().size());
+  for (const Line& line : lines)
+    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width_of(line[i]));
+  std::string text;
+  for (const Line& line : lines) {
+    std::string row;
+    for (size_t i = 0; i < line.size(); ++i) {
+      std::string const space(widths[i] - width_of(line[i]), ' ');
+      row += (i ? "  " : "") + (i < left ? line[i] + space : space + line[i]);
+    }
+    text += row.substr(0, row.find_last_not_of(' ') + 1) + '\n';
+  }
+  return text;
+}
 
 std::string attack_name(const ReportRow& row) {
   return row.attack.empty() ? "clean" : row.attack.substr(0, row.attack.find(':'));

@@ -33,6 +33,11 @@ std::string seconds(double);
 /// A p-value: "0.031", "< 0.0001".
 std::string probability(double);
 
+using Line = std::vector<std::string>;
+/// Lines of equally many cells as text: columns as wide as their widest cell, two spaces apart; the first `left` hold
+/// text, the others numbers.
+std::string aligned(const std::vector<Line>&, size_t left);
+
 /// "pgd", "clean".
 std::string attack_name(const ReportRow&);
 /// "eps=8/255, steps=10"; empty without arguments.

@@ -35,6 +35,27 @@ Field integer_field(std::string key, T& target, std::string help, int64_t low, i
   return {std::move(key), std::move(help), std::to_string(target), "integer", std::move(set)};
 }
 
+constexpr const char* empty_list = "none";
+
+std::string integers_text(const std::vector<int64_t>& values) {
+  std::string text;
+  for (int64_t const value : values) text += (text.empty() ? "" : "-") + std::to_string(value);
+  return text.empty() ? empty_list : text;
+}
+
+std::vector<int64_t> parse_integers(std::string_view text, const std::string& key, int64_t low, int64_t high) {
+  std::vector<int64_t> values;
+  if (text == empty_list) return values;
+  for (size_t begin = 0; begin <= text.size();) {
+    size_t const end = std::min(text.find('-', begin), text.size());
+    values.push_back(parse_integer(text.substr(begin, end - begin), key));
+    require(values.back() >= low && values.back() <= high, key, "=", text, ": ", values.back(), " is outside [", low,
+            ", ", high, "]");
+    begin = end + 1;
+  }
+  return values;
+}
+
 const char* flag_text(bool value) { return value ? "true" : "false"; }
 
 }  // namespace
@@ -53,6 +74,14 @@ void Fields::integer(std::string key, int& target, std::string help, int64_t low
 
 void Fields::integer(std::string key, int64_t& target, std::string help, int64_t low, int64_t high) {
   fields_.push_back(integer_field(std::move(key), target, std::move(help), low, high));
+}
+
+void Fields::integers(std::string key, std::vector<int64_t>& target, std::string help, int64_t low, int64_t high) {
+  auto set = [key, &target, low, high](std::string_view text) {
+    target = parse_integers(text, key, low, high);
+    return integers_text(target);
+  };
+  fields_.push_back({std::move(key), std::move(help), integers_text(target), "integers", std::move(set)});
 }
 
 void Fields::flag(std::string key, bool& target, std::string help) {
@@ -88,7 +117,8 @@ void Fields::read(const Spec& spec, std::string_view what) {
 
 std::string Fields::str(std::string_view name) const {
   Spec spec{std::string(name), {}};
-  for (const Field& field : fields_) spec.values.emplace_back(field.key, field.value);
+  for (const Field& field : fields_)
+    if (field.kind != "integers" || field.value != empty_list) spec.values.emplace_back(field.key, field.value);
   return spec.str();
 }
 

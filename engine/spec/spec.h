@@ -41,7 +41,7 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& kn
 struct Field {
   std::string key, help;
   std::string value;                                 ///< as text
-  std::string kind;                                  ///< number, integer, flag or text
+  std::string kind;                                  ///< number, integer, integers, flag or text
   std::function<std::string(std::string_view)> set;  ///< sets the target, returns its text; UsageError on a bad value
 };
 
@@ -53,13 +53,15 @@ class Fields {
   void number(std::string key, double& target, std::string help, double low, double high);
   void integer(std::string key, int& target, std::string help, int64_t low, int64_t high);
   void integer(std::string key, int64_t& target, std::string help, int64_t low, int64_t high);
+  /// A list as "256-64", each within the bounds; "none" is the empty list, which str() leaves out.
+  void integers(std::string key, std::vector<int64_t>& target, std::string help, int64_t low, int64_t high);
   void flag(std::string key, bool& target, std::string help);
   /// One of `choices` if any are given.
   void text(std::string key, std::string& target, std::string help, std::vector<std::string> choices = {});
   const std::vector<Field>& all() const { return fields_; }
   /// Sets every value of the spec; an unknown key throws UsageError with a suggestion. `what` as in "attack pgd".
   void read(const Spec&, std::string_view what);
-  /// "name:key=value,..." with every field.
+  /// "name:key=value,..." with every field but empty lists.
   std::string str(std::string_view name) const;
 
  private:

@@ -1,0 +1,126 @@
+// --init: weights to start from, of a net that may have ended in another head or told other classes apart.
+#include <algorithm>
+
+#include "apps/common/training.h"
+#include "engine/train/progress.h"
+
+namespace mith {
+namespace fs = std::filesystem;
+namespace {
+
+/// A head of dense layers, as classifier_head builds it.
+struct Head {
+  std::vector<int64_t> widths;  ///< of the layers before the last
+  int64_t classes = 0;
+};
+
+bool is_inside(const std::string& name, const std::string& module) { return name.starts_with(module + "."); }
+
+/// Where a net's head stands, as "fc"; empty if it takes no other. A net declares its head last.
+std::string head_path(const Network& network) {
+  Spec spec = Spec::parse(network.spec());
+  if (!takes_head(spec.name)) return {};
+  std::string const bias = network.parameters().back().name;
+  size_t dot = bias.rfind('.');
+  if (spec.take("head")) dot = bias.rfind('.', dot - 1);
+  return bias.substr(0, dot);
+}
+
+/// The head under this module path; nothing unless it is there with all weights and biases and nothing else.
+std::optional<Head> find_head(const std::vector<StoredTensor>& tensors, const std::string& path) {
+  auto const units = [&](const std::string& layer) -> int64_t {
+    auto const rows = [&](const std::string& name, int rank) -> int64_t {
+      auto const tensor = std::ranges::find(tensors, layer + name, &StoredTensor::name);
+      return tensor != tensors.end() && tensor->value.shape().rank() == rank ? tensor->value.dim(0) : 0;
+    };
+    return rows(".weight", 2) == rows(".bias", 1) ? rows(".bias", 1) : 0;
+  };
+  std::vector<int64_t> widths;
+  if (int64_t const n = units(path)) widths.push_back(n);
+  for (int i = 0; int64_t const n = units(cat(path, ".", i)); i += 2) widths.push_back(n);
+  auto const found = std::ranges::count_if(tensors, [&](const StoredTensor& t) { return is_inside(t.name, path); });
+  if (widths.empty() || found != 2 * std::ssize(widths)) return std::nullopt;
+  int64_t const classes = widths.back();
+  widths.pop_back();
+  return Head{widths, classes};
+}
+
+/// Tensors whose first dimension is the number of classes, and was another.
+std::vector<std::string> of_other_classes(const std::vector<StoredTensor>& own, const SafetensorsFile& file,
+                                          int64_t classes, int64_t before) {
+  std::vector<std::string> names;
+  for (auto const& [name, value] : own) {
+    const Tensor* const stored = file.find(name);
+    if (!stored || stored->shape().rank() == 0 || stored->shape() == value.shape()) continue;
+    if (value.shape()[0] == classes && stored->shape()[0] == before &&
+        stored->shape().with(0, classes) == value.shape())
+      names.push_back(name);
+  }
+  return names;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+/// "256-64-5": the units of each layer.
+std::string text_of(const Head& head) {
+  std::string text;
+  for (int64_t const width : head.widths) text += std::to_string(width) + "-";
+  return text + std::to_string(head.classes);
+}
+
+}  // namespace
+
+std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
+  if (text.empty()) return nullptr;
+  auto init = std::make_unique<InitialWeights>();
+  std::error_code error;
+  require(fs::exists(text, error), "--init ", text, ": no such run folder or file");
+  init->file = fs::is_directory(text, error) ? (fs::path(text) / "model.safetensors").string() : text;
+  init->weights = read_safetensors(init->file);
+  auto const net = init->weights.metadata.find("mithridate.net");
+  if (net != init->weights.metadata.end()) init->origin = load_network(net->second + "@" + init->file);
+  return init;
+}
+
+void load_initial_weights(Network& network, const InitialWeights& init) {
+  SafetensorsFile file = init.weights;
+  network.adapt(file.tensors);
+  std::vector<StoredTensor> const own = state_of(network);
+  std::string const path = head_path(network);
+  auto const head = path.empty() ? std::nullopt : find_head(own, path);
+  auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
+  int64_t const classes = network.network_options().classes;
+  int64_t const before = init.origin ? init.origin->network_options().classes : stored ? stored->classes : classes;
+
+  std::vector<std::string> anew;
+  if (before != classes) anew = of_other_classes(own, file, classes, before);
+  bool const other_head = head && stored && head->widths != stored->widths;
+  if (other_head) {
+    std::erase_if(anew, [&](const std::string& name) { return is_inside(name, path); });
+    std::erase_if(file.tensors, [&](const StoredTensor& t) { return is_inside(t.name, path); });
+    for (const StoredTensor& tensor : own)
+      if (is_inside(tensor.name, path)) anew.push_back(tensor.name);
+  }
+  std::erase_if(file.tensors, [&](const StoredTensor& t) { return std::ranges::find(anew, t.name) != anew.end(); });
+  if (anew.empty()) {
+    load_state(network, file, init.file);
+    return;
+  }
+
+  LoadReport report = load_state(network, file, init.file, false);
+  std::erase_if(report.missing, [&](const std::string& name) { return std::ranges::find(anew, name) != anew.end(); });
+  for (auto const& [what, names] : {std::pair("without", report.missing), std::pair("unexpected", report.unexpected),
+                                    std::pair("other shape of", report.mismatched)})
+    require(names.empty(), "--init ", init.file, ": weights of another architecture: ", what, " ",
+            names.empty() ? "" : names.front());
+  std::string const difference = other_head
+                                     ? cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head))
+                                     : cat(" has ", before, " classes, the data ", classes);
+  say(cat("note: ", init.file, difference, ": ", joined(anew), " start anew"));
+}
+
+}  // namespace mith
