@@ -7,8 +7,8 @@ import subprocess
 import time
 import unittest
 
-from apps_support import (BIN, DATA, EPS, Scratch, bmp, npy, read_npy, run, safetensors, main, setUpModule,
-                          tearDownModule)
+from apps_support import (BIN, DATA, EPS, Scratch, bmp, npy, read_npy, run, safetensors, write_safetensors, main,
+                          setUpModule, tearDownModule)
 
 
 class Help(unittest.TestCase):
@@ -166,6 +166,12 @@ class Training(Scratch):
             bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
         done = run("mith-train", "--data", folder, "--init", self.baseline, "--epochs", 1, "--out", self.dir / "run")
         self.assertIn("fc2.weight", done.stderr)
+        header, data = safetensors(self.baseline / "model.safetensors")
+        del header["__metadata__"]  # weights of other origin do not say how many classes they know
+        foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
+        done = run("mith-train", "--data", folder, "--net", "cnn:channels=3", "--size", 32, "--init", foreign,
+                   "--epochs", 1, "--out", self.dir / "foreign")
+        self.assertIn("has 5 classes, the data 2: fc2.weight, fc2.bias start anew", done.stderr)
 
     def test_adversarial(self):
         self.train("--epochs", 1, "--init", self.baseline, "--adversarial", "fgsm:eps=8/255", "--adversarial",

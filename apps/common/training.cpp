@@ -34,10 +34,22 @@ std::vector<std::string> drop_other_heads(SafetensorsFile& file, const Network& 
   return dropped;
 }
 
+/// The classes of weights that do not name them: the rows that the network's last linear layer has in the file, or 0.
+int64_t classes_in(const SafetensorsFile& file, const Network& network) {
+  int64_t classes = 0;
+  for (auto const& [name, parameter] : network.parameters()) {
+    if (parameter->value.shape().rank() != 2) continue;
+    const Tensor* const stored = file.find(name);
+    classes = stored && stored->shape().rank() == 2 ? stored->dim(0) : 0;
+  }
+  return classes;
+}
+
 void load_initial_weights(Network& network, const InitialWeights& init) {
   SafetensorsFile file = init.weights;
+  network.adapt(file.tensors);
   int64_t const classes = network.network_options().classes;
-  int64_t const before = init.origin ? init.origin->network_options().classes : 0;
+  int64_t const before = init.origin ? init.origin->network_options().classes : classes_in(file, network);
   auto const replaced = before == classes ? std::vector<std::string>{} : drop_other_heads(file, network, before);
   if (replaced.empty()) {
     load_state(network, file, init.file);
