@@ -1,6 +1,6 @@
-"""A vision transformer whose tensors are called, shaped and ordered as in timm's VisionTransformer (class token in front,
-learned positions, layer norm of epsilon 1e-6 before attention and before the dense layers, one linear layer for query, key
-and value)."""
+"""A vision transformer whose tensors are called, shaped and ordered as in timm's VisionTransformer: class token in
+front, learned positions, layer norm of epsilon 1e-6 before attention and before the dense layers, one linear layer for
+query, key and value."""
 import torch
 from torch import nn
 from torch.nn import functional as F
