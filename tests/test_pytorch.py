@@ -40,7 +40,7 @@ SEED = 2024
 
 def run(*command):
     done = subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=120, check=False)
+                          timeout=300, check=False)
     if done.returncode:
         raise AssertionError(f"{' '.join(map(str, command))}\nexit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done
