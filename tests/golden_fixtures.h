@@ -23,29 +23,39 @@ inline uint32_t fnv1a(const std::string& text) {
   return hash;
 }
 
+/// A tensor in its outer layout as golden/reference.py: fill draws it. `scale`: the variance of what a batch norm
+/// normalises, which its statistics follow.
+inline Tensor drawn(const std::string& name, const Shape& shape, double scale = 1) {
+  constexpr int64_t period = 1048573;  // drawn values a parameter has at most; then they repeat
+  DrawKey const key{.seed = seed, .step = fnv1a(name), .purpose = Purpose::initialise};
+  int const rank = shape.rank();
+  double factor = 1, shift = -0.5;  // a value is factor * (uniform + shift)
+  if (rank == 2 || rank == 4)
+    factor = 2 * std::sqrt(6.0 / static_cast<double>(shape.numel() / shape[0]));
+  else if (name.ends_with("running_var"))
+    factor = scale, shift = 0.5;
+  else if (name.ends_with("running_mean"))
+    factor = std::sqrt(scale);
+  else if (rank == 1 && name.ends_with("weight"))
+    shift = 0.5;
+  Tensor tensor = Tensor::empty(shape, DType::f32, Device::cpu);
+  float* const values = tensor.data<float>();
+  for (int64_t i = 0; i < tensor.numel(); ++i)
+    values[i] = i < period ? static_cast<float>((uniform(key, 0, static_cast<uint64_t>(i)) + shift) * factor)
+                           : values[i - period];
+  return tensor;
+}
+
 /// golden/reference.py: fill. `scales`: the variance that each batch norm expects of its input, in order; empty: 1.
 inline void fill(Module& network, const std::vector<float>& scales = {}) {
-  constexpr int64_t period = 1048573;  // drawn values a parameter has at most; then they repeat
   size_t means = 0, variances = 0;
   for (auto const& [name, parameter] : network.parameters()) {
     if (parameter->value.dtype() != DType::f32) continue;
-    Tensor outer = to_outer(parameter->value.to(Device::cpu), parameter->layout);
-    DrawKey const key{.seed = seed, .step = fnv1a(name), .purpose = Purpose::initialise};
-    int const rank = outer.shape().rank();
-    double factor = 1, shift = -0.5;  // a value is factor * (uniform + shift)
-    if (rank == 2 || rank == 4)
-      factor = 2 * std::sqrt(6.0 / static_cast<double>(outer.numel() / outer.dim(0)));
-    else if (name.ends_with("running_var"))
-      factor = scales.empty() ? 1 : scales.at(variances++), shift = 0.5;
-    else if (name.ends_with("running_mean"))
-      factor = scales.empty() ? 1 : std::sqrt(double(scales.at(means++)));
-    else if (rank == 1 && name.ends_with("weight"))
-      shift = 0.5;
-    float* const values = outer.data<float>();
-    for (int64_t i = 0; i < outer.numel(); ++i)
-      values[i] = i < period ? static_cast<float>((uniform(key, 0, static_cast<uint64_t>(i)) + shift) * factor)
-                             : values[i - period];
-    parameter->value.copy_from(to_held(outer, parameter->layout, parameter->value.shape()));
+    double scale = 1;
+    if (!scales.empty() && name.ends_with("running_var")) scale = scales.at(variances++);
+    if (!scales.empty() && name.ends_with("running_mean")) scale = scales.at(means++);
+    Shape const outer = to_outer(parameter->value, parameter->layout).shape();
+    parameter->value.copy_from(to_held(drawn(name, outer, scale), parameter->layout, parameter->value.shape()));
   }
 }
 

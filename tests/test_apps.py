@@ -199,6 +199,12 @@ class Training(Scratch):
             bmp(folder / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
         done = run("mith-train", "--data", folder, "--init", self.baseline, "--epochs", 1, "--out", self.dir / "run")
         self.assertIn("fc2.weight", done.stderr)
+        header, data = safetensors(self.baseline / "model.safetensors")
+        del header["__metadata__"]  # weights of other origin do not say how many classes they know
+        foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
+        done = run("mith-train", "--data", folder, "--net", "cnn:channels=3", "--size", 32, "--init", foreign,
+                   "--epochs", 1, "--out", self.dir / "foreign")
+        self.assertIn("has 5 classes, the data 2: fc2.weight, fc2.bias start anew", done.stderr)
 
     def test_head(self):
         def shapes(file):

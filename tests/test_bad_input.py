@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 import os
+import pathlib
 import resource
 import shutil
 import struct
@@ -12,6 +14,20 @@ import unittest
 import apps_support
 from apps_support import (BIN, DATA, Scratch, npy, npz, run, safetensors, write_safetensors, main, setUpModule,
                           tearDownModule)
+
+
+def published(net, classes, only=""):
+    """(header, data) of a published network's checkpoint with a head for `classes` and every value 0."""
+    listing, header, size = pathlib.Path(__file__).with_name("golden") / "nets/state_dicts.txt", {}, 0
+    section = listing.read_text().partition(f"# {net} ")[2].partition("\n# ")[0]
+    for line in section.splitlines()[1:]:
+        name, *shape = line.split()
+        shape = [classes if d == "1000" else int(d) for d in shape]
+        if not name.startswith(only) or name.endswith("num_batches_tracked"):
+            continue
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
+        size += 4 * math.prod(shape)
+    return header, bytes(size)
 
 
 class BadInput(Scratch):
@@ -108,6 +124,89 @@ class BadInput(Scratch):
                           "other.safetensors")
         self.refuse_model(self.dir / "absent", "absent")
         self.refuse_model("nonet@" + str(self.baseline / "model.safetensors"), "nonet")
+
+    def refuse_checkpoint(self, net, file, naming):
+        """The file as a model and as weights to start from."""
+        for program in ("mith-evaluate", "mith-attack", "mith-train"):
+            arguments = ["--net", net, "--init", file] if program == "mith-train" else ["--model", f"{net}@{file}"]
+            arguments += [] if program == "mith-train" else ["--attack", "fgsm"]
+            with self.subTest(program=program, file=file.name):
+                line = self.refuse(program, *arguments, "--data", DATA, naming=file.name)
+                self.assertIn(naming, line)
+
+    def test_checkpoints_of_published_networks(self):
+        net, header, data = "mobilenet_v2:size=32,normalize=half", *published("mobilenet_v2", 5)
+        convolution, norm = "features.2.conv.0.0.weight", "features.18.1.running_var"
+        first, last = header[convolution]["data_offsets"]
+
+        def changed(**entries):
+            return {**header, convolution: {**header[convolution], **entries}}
+
+        def without(name, *added):
+            """`name` left out and the values moved up behind it, with tensors added at the end."""
+            start, end = header[name]["data_offsets"]
+            rest, size = dict(header), len(data) - (end - start)
+            del rest[name]
+            for key, entry in rest.items():
+                offsets = [offset - (end - start) if offset >= end else offset for offset in entry["data_offsets"]]
+                rest[key] = {**entry, "data_offsets": offsets}
+            for key, shape in added:
+                rest[key] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
+                size += 4 * math.prod(shape)
+            return rest, (data[:start] + data[end:]).ljust(size, b"\0")
+
+        def check(name, header, data, naming, length=None):
+            file = write_safetensors(self.dir / f"{name}.safetensors", header, data, length)
+            self.refuse_checkpoint(net, file, naming)
+            file.unlink()
+
+        check("missing", *without(norm), f"it has no {norm}")
+        more = {**header, "fc.bias": {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}}
+        check("extra", more, data + bytes(4), "which has no fc.bias")
+        check("shape", changed(shape=[16, 96, 1, 1]), data,
+              f"{convolution}: file [16, 96, 1, 1], network [96, 16, 1, 1]")
+        check("rank", changed(shape=[96, 16]), data, f"{convolution}: file [96, 16], network [96, 16, 1, 1]")
+        check("larger", *without(convolution, (convolution, [97, 16, 1, 1])),
+              f"{convolution}: file [97, 16, 1, 1], network [96, 16, 1, 1]")
+        check("integers", changed(dtype="I32"), data, f"{convolution}: file i32, network f32")
+        for value in ("nan", "inf"):
+            bad = data[:last - 4] + struct.pack("<f", float(value)) + data[last:]
+            check(value, header, bad, f"{convolution} holds NaN or infinite values")
+        check("cut", header, data[:-4], "outside the file")
+        check("long", header, data + bytes(4), "4 bytes belong to no tensor")
+        check("length", header, data, "its header is too long", len(data) * 2)
+        check("beyond", changed(data_offsets=[first, len(data) + 4]), data, f"'{convolution}': its offsets lie outside")
+        check("backwards", changed(data_offsets=[last, first]), data, f"'{convolution}': its offsets lie outside")
+        check("overlap", changed(data_offsets=[first - 4, last - 4]), data, "overlaps another")
+        for dtype, needed in (("F64", 12288), ("BF16", 3072)):
+            check(dtype, changed(dtype=dtype), data,
+                  f"'{convolution}': shape [96, 16, 1, 1] needs {needed} bytes, there are 6144")
+        check("type", changed(dtype="Q4"), data, f"'{convolution}': element type Q4 is not supported")
+
+        text = json.dumps(header)
+        twice = (text[:-1] + f', "{convolution}": ' + json.dumps(header[convolution]) + "}").encode()
+        (self.dir / "twice.safetensors").write_bytes(struct.pack("<Q", len(twice)) + twice + data)
+        self.refuse_checkpoint(net, self.dir / "twice.safetensors", f"'{convolution}' appears twice")
+
+    def test_checkpoint_of_a_residual_network(self):
+        header, data = published("resnet18", 5)
+        name = "layer3.0.downsample.0.weight"
+        header[name]["shape"] = [128, 256, 1, 1]
+        file = write_safetensors(self.dir / "turned.safetensors", header, data)
+        naming = f"{name}: file [128, 256, 1, 1], network [256, 128, 1, 1]"
+        self.refuse_checkpoint("resnet18:size=32,normalize=half", file, naming)
+
+    def test_images_smaller_than_the_least(self):
+        small = "synthetic:histology:n=50,size=16"
+        for net in ("vgg16_bn", "densenet121", "inception_v3"):
+            line = self.refuse("mith-train", "--data", small, "--net", net, naming=net)
+            self.assertRegex(line, r"images of 16 x 16 pixels are too small; it needs (\d+) x \1")
+        header, data = published("vgg16_bn", 5, only="classifier.6")  # too small whatever the weights
+        file = write_safetensors(self.dir / "vgg.safetensors", header, data)
+        for program in ("mith-evaluate", "mith-attack"):
+            line = self.refuse(program, "--model", f"vgg16_bn:size=31,channels=3@{file}", "--data", small, "--attack",
+                               "fgsm", naming="vgg16_bn")
+            self.assertIn("images of 31 x 31 pixels are too small; it needs 32 x 32", line)
 
     def test_other_architecture(self):
         data = "synthetic:histology:n=50,size=64"

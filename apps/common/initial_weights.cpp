@@ -45,6 +45,17 @@ std::optional<Head> find_head(const std::vector<StoredTensor>& tensors, const st
   return Head{widths, classes};
 }
 
+/// The classes of weights that do not name them: the rows that the network's last linear layer has in the file, or 0.
+int64_t classes_in(const SafetensorsFile& file, const Network& network) {
+  int64_t classes = 0;
+  for (auto const& [name, parameter] : network.parameters()) {
+    if (parameter->value.shape().rank() != 2) continue;
+    const Tensor* const stored = file.find(name);
+    classes = stored && stored->shape().rank() == 2 ? stored->dim(0) : 0;
+  }
+  return classes;
+}
+
 /// Tensors whose first dimension is the number of classes, and was another.
 std::vector<std::string> of_other_classes(const std::vector<StoredTensor>& own, const SafetensorsFile& file,
                                           int64_t classes, int64_t before) {
@@ -94,7 +105,9 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
   auto const head = path.empty() ? std::nullopt : find_head(own, path);
   auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
   int64_t const classes = network.network_options().classes;
-  int64_t const before = init.origin ? init.origin->network_options().classes : stored ? stored->classes : classes;
+  int64_t const before = init.origin ? init.origin->network_options().classes
+                         : stored    ? stored->classes
+                                     : classes_in(file, network);
 
   std::vector<std::string> anew;
   if (before != classes) anew = of_other_classes(own, file, classes, before);

@@ -71,6 +71,13 @@ struct Pending {
   Tensor value;
 };
 
+/// A network's names may have several spellings (Module::adapt): which of two tensors is meant would be a guess.
+void refuse_doubles(const std::vector<StoredTensor>& tensors, const std::string& file) {
+  std::set<std::string> names;
+  for (const StoredTensor& tensor : tensors)
+    require(names.insert(tensor.name).second, file, " has ", tensor.name, " twice");
+}
+
 void refuse_differences(const LoadReport& report, const std::string& file) {
   if (!report.mismatched.empty())
     throw UsageError(cat(file, " does not fit this network: ", report.mismatched.front()));
@@ -114,6 +121,7 @@ std::vector<StoredTensor> state_of(const Module& module) {
 LoadReport load_state(Module& module, const SafetensorsFile& source, const std::string& file_name, bool strict) {
   SafetensorsFile file = source;
   module.adapt(file.tensors);
+  refuse_doubles(file.tensors, file_name);
   LoadReport report;
   std::vector<Pending> pending;
   std::set<std::string> known;

@@ -95,11 +95,6 @@ bool is_torchvision(const std::string& net) {
   return std::ranges::any_of(families, [&](std::string_view family) { return net.starts_with(family); });
 }
 
-const StoredTensor* first_of_rank(const SafetensorsFile& file, int rank) {
-  auto const it = std::ranges::find_if(file.tensors, [&](auto& t) { return t.value.shape().rank() == rank; });
-  return it == file.tensors.end() ? nullptr : &*it;
-}
-
 /// The classes of the last linear layer, whose single output would be a binary sigmoid's; nothing if the network ends
 /// otherwise.
 std::optional<int64_t> infer_classes(const SafetensorsFile& file) {
@@ -108,12 +103,16 @@ std::optional<int64_t> infer_classes(const SafetensorsFile& file) {
   return std::nullopt;
 }
 
-/// The first convolution's input channels, if they can be an image's.
+/// The first convolution's input channels, if they can be an image's. Files may be sorted by name, which puts
+/// inception_v3's auxiliary head first: three input channels anywhere are an image's, a single one may be depthwise.
 std::optional<int64_t> infer_channels(const SafetensorsFile& file) {
-  const StoredTensor* const filters = first_of_rank(file, 4);
-  if (!filters) return std::nullopt;
-  int64_t const channels = filters->value.dim(1);
-  return channels == 1 || channels == 3 ? std::optional(channels) : std::nullopt;
+  std::optional<int64_t> channels;
+  for (auto const& [name, value] : file.tensors) {
+    if (value.shape().rank() != 4) continue;
+    if (value.dim(1) == 3) return 3;
+    if (!channels) channels = value.dim(1);
+  }
+  return channels == 1 ? channels : std::nullopt;
 }
 
 bool has_key(const Spec& spec, std::string_view key) {

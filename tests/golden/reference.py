@@ -1,6 +1,6 @@
 """The networks in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
 
-Shared by make_golden.py, make_nets.py, check_roundtrip.py and tests/bench. Runs with PyTorch 1.13 and newer; torchvision
+Shared by make_golden.py, make_nets.py, make_vit.py, test_pytorch.py and tests/bench. Runs with PyTorch 1.13 and newer; torchvision
 is needed for its own networks only.
 """
 import json
@@ -100,6 +100,7 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
     """nets/*.cpp: torchvision's network behind this project's first layer. `options` are the spec's keys."""
     import torchvision
     if name in ("vit", "vit_tiny", "vit_b_16"):
+        options.pop("image", None)  # the data's, whatever the weights were made for
         defaults = VIT_B_16 if name == "vit_b_16" else VIT_TINY
         network = vision_transformer(height, classes, **{**defaults, **options})
     else:
@@ -108,6 +109,7 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
             options["stochastic_depth_prob"] = options.pop("stochastic_depth")
         if name == "inception_v3":
             options["init_weights"] = False
+            options.pop("auxiliary", None)  # the weight of its loss; the head is there with any
         network = getattr(torchvision.models, name)(num_classes=classes, **options)
         if dropout is not None:
             for module in network.modules():
