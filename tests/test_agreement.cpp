@@ -1,5 +1,6 @@
-// The device under test and the cpu side by side: ten training steps, and every registered attack on every registered
-// network. Different devices add in different orders, so numbers agree to rounding, and decisions almost always.
+// The device under test and the cpu side by side: ten training steps, every registered attack on every registered
+// classifier, and the other networks. Different devices add in different orders, so numbers agree to rounding, and
+// decisions almost always.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -7,7 +8,7 @@
 #include "attacks/attack.h"
 #include "engine/classifier/classifier.h"
 #include "engine/nn/network.h"
-#include "engine/ops/arithmetic.h"
+#include "engine/ops/ops.h"
 #include "engine/tensor/allocator.h"
 #include "engine/train/trainer.h"
 #include "tests/toy.h"
@@ -74,6 +75,20 @@ Attacked attacked(Device device, const std::string& net, const std::string& atta
           argmax(classifier.logits({adversarial, batch.y, batch.ids})).to_host<int32_t>()};
 }
 
+/// A network's images, and the gradient of their mean square.
+std::vector<float> restored(Device device, const std::string& net, int64_t side) {
+  On const here(device);
+  Tensor const x = ToyImages({.n = 2, .side = side}).all().x;
+  auto const network = network_on(net, side);
+  Tape tape;
+  tape.watch(x);
+  Context context;
+  Tensor const y = (*network)(x, context), losses = mse_loss(y, Tensor::zeros(y.shape()));
+  std::vector<float> all = y.to_host<float>();
+  for (float v : tape.gradient(losses, Tensor::full(losses.shape(), 1), x).to_host<float>()) all.push_back(v);
+  return all;
+}
+
 }  // namespace
 
 TEST_CASE("ten training steps end with the cpu's weights") {
@@ -122,4 +137,15 @@ TEST_CASE("a limit on the device's memory is kept and explained") {
   CHECK(message.find("--batch") != std::string::npos);
   synchronize(stream_of(device));
   CHECK(memory_statistics(device).in_use == before);  // nothing is left behind
+}
+
+TEST_CASE("every network that gives an image gives the cpu's, and its gradient") {
+  if (default_device() == Device::cpu) return;
+  for (auto const& [net, row] : Registry<Network, NetworkOptions>::rows()) {
+    if (row.entry.fact("purpose").empty()) continue;
+    if (default_device() == Device::simt && net != "dcae") continue;  // as above
+    CAPTURE(net);
+    int64_t const side = net == "dcae" ? 8 : 64;
+    CHECK(relative_distance(restored(default_device(), net, side), restored(Device::cpu, net, side)) <= 1e-4);
+  }
 }

@@ -227,11 +227,11 @@ TEST_CASE("l2_normalized_step: a zero gradient takes a random unit step, keyed b
 }
 
 TEST_CASE("l2_normalized_step: pixels without a finite gradient count as zero") {
-  Pixels const x(8, 0.5f);
-  auto const [adv, count] = l2_step(x, x, {not_a_number, infinity, 3, -4, 0, 3, 0, -4}, {1, 2}, 0.25f, 1);
-  CHECK(count == 2);
-  Pixels const expected{0.5f, 0.5f, 0.65f, 0.3f, 0.5f, 0.65f, 0.5f, 0.3f};
-  for (size_t i = 0; i < 8; ++i) CHECK(std::abs(adv[i] - expected[i]) <= 1e-7);
+  Pixels const x(12, 0.5f), gradient{not_a_number, infinity, 3, -4, 3, -4, 0, not_a_number, 0, 3, 0, -4};
+  auto const [adv, count] = l2_step(x, x, gradient, {1, 2, 3}, 0.25f, 1);
+  CHECK(count == 3);
+  Pixels const expected{0.5f, 0.5f, 0.65f, 0.3f, 0.65f, 0.3f, 0.5f, 0.5f, 0.5f, 0.65f, 0.5f, 0.3f};
+  for (size_t i = 0; i < 12; ++i) CHECK(std::abs(adv[i] - expected[i]) <= 1e-7);
 }
 
 TEST_CASE("l2_random_start: directions and radii") {

@@ -209,12 +209,11 @@ TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is")
       CAPTURE(provider);
       Forced const forced(provider);
       Result const result = evaluate(*network, x, false, false);
-      // oneDNN sums the 8192 products of patchgan's scores in one chain: 6.2e-6, where PyTorch is at 2.3e-6.
-      if (!(g.name == "patchgan" && provider == "onednn")) {
-        auto const exact = values_of(g.tensor("logits_f64"));
-        double const pytorch = largest_difference(values_of(g.tensor("logits_f32")), exact);
-        CHECK(largest_difference(sampled(values_of(result.logits)), exact) <= 2 * pytorch + 1e-6);
-      }
+      auto const exact = values_of(g.tensor("logits_f64"));
+      double const pytorch = largest_difference(values_of(g.tensor("logits_f32")), exact);
+      // oneDNN sums the 8192 products of each of patchgan's scores in one chain.
+      double const share = g.name == "patchgan" && provider == "onednn" ? 3 : 2;
+      CHECK(largest_difference(sampled(values_of(result.logits)), exact) <= share * pytorch + 1e-6);
       // A ReLU or a pooling decision of some millions may fall the other way.
       auto const gradient = sampled(result.input_gradient), expected = values_of(g.tensor("input_gradient"));
       CHECK(relative_distance(gradient, expected) <= 5e-2);
