@@ -1,5 +1,6 @@
 """The programs as a user runs them: whole jobs on a small phantom. Needs MITH_BIN, the folder of the binaries."""
 
+import array
 import json
 import shutil
 import signal
@@ -205,6 +206,39 @@ class Training(Scratch):
         done = run("mith-train", "--data", folder, "--net", "cnn:channels=3", "--size", 32, "--init", foreign,
                    "--epochs", 1, "--out", self.dir / "foreign")
         self.assertIn("has 5 classes, the data 2: fc2.weight, fc2.bias start anew", done.stderr)
+
+    def test_one_sigmoid_for_two_classes_is_a_head_of_another_size(self):
+        def image_folder(name, classes):
+            for i in range(12 * classes):
+                bmp(self.dir / name / str(i % classes) / f"{i}.bmp", 20 + 70 * (i % classes) + i)
+            return self.dir / name
+
+        def last_layer(file):
+            header, data = safetensors(file)
+            first, last = header["classifier.2.weight"]["data_offsets"]
+            return header["classifier.4.weight"]["shape"][0], data[first:last]
+
+        def train(data, out, *arguments):
+            text = run("mith-train", "--data", data, "--epochs", 1, "--lr", 1e-12, "--out", self.dir / out,
+                       *arguments).stderr
+            return [line for line in text.splitlines() if line.startswith("note:")]
+
+        two, three = image_folder("two", 2), image_folder("three", 3)
+        for first, second, rows in ((two, three, (1, 3)), (three, two, (3, 1))):
+            start, file = self.dir / f"{first.name}-run", self.dir / f"{first.name}.safetensors"
+            train(first, start.name, "--net", "rdmaa-lung")
+            header, data = safetensors(start / "model.safetensors")
+            del header["__metadata__"]
+            for origin in (start, write_safetensors(file, header, data)):
+                out = f"{first.name}-{origin.is_dir()}"
+                [said] = train(second, out, "--net", "rdmaa-lung", "--init", origin)
+                classes = (2, 3) if first == two else (3, 2)
+                self.assertIn("has {} classes, the data {}: classifier.4.weight, classifier.4.bias start anew".format(
+                    *classes), said)
+                (before, kept), (after, value) = (last_layer(run_folder / "model.safetensors")
+                                                  for run_folder in (start, self.dir / out))
+                self.assertEqual((before, after), rows)
+                self.assertLess(max(abs(a - b) for a, b in zip(array.array("f", kept), array.array("f", value))), 1e-6)
 
     def test_head(self):
         def shapes(file):

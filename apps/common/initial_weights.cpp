@@ -45,26 +45,24 @@ std::optional<Head> find_head(const std::vector<StoredTensor>& tensors, const st
   return Head{widths, classes};
 }
 
-/// The classes of weights that do not name them: the rows that the network's last linear layer has in the file, or 0.
-int64_t classes_in(const SafetensorsFile& file, const Network& network) {
-  int64_t classes = 0;
-  for (auto const& [name, parameter] : network.parameters()) {
-    if (parameter->value.shape().rank() != 2) continue;
-    const Tensor* const stored = file.find(name);
-    classes = stored && stored->shape().rank() == 2 ? stored->dim(0) : 0;
-  }
-  return classes;
+/// The rows that the network's last linear layer has among these tensors: one for each class, or the single one of a
+/// sigmoid; 0 if it is not there.
+int64_t rows_of_last(const std::vector<StoredTensor>& own, const std::vector<StoredTensor>& tensors) {
+  auto const is_matrix = [](const StoredTensor& t) { return t.value.shape().rank() == 2; };
+  auto const last = std::find_if(own.rbegin(), own.rend(), is_matrix);
+  if (last == own.rend()) return 0;
+  auto const found = std::ranges::find(tensors, last->name, &StoredTensor::name);
+  return found != tensors.end() && is_matrix(*found) ? found->value.dim(0) : 0;
 }
 
-/// Tensors whose first dimension is the number of classes, and was another.
-std::vector<std::string> of_other_classes(const std::vector<StoredTensor>& own, const SafetensorsFile& file,
-                                          int64_t classes, int64_t before) {
+/// Tensors whose first dimension is `rows` and was `before`: those of the last layers, for other classes.
+std::vector<std::string> of_other_rows(const std::vector<StoredTensor>& own, const SafetensorsFile& file, int64_t rows,
+                                       int64_t before) {
   std::vector<std::string> names;
   for (auto const& [name, value] : own) {
     const Tensor* const stored = file.find(name);
     if (!stored || stored->shape().rank() == 0 || stored->shape() == value.shape()) continue;
-    if (value.shape()[0] == classes && stored->shape()[0] == before &&
-        stored->shape().with(0, classes) == value.shape())
+    if (value.shape()[0] == rows && stored->shape()[0] == before && stored->shape().with(0, rows) == value.shape())
       names.push_back(name);
   }
   return names;
@@ -104,13 +102,11 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
   std::string const path = head_path(network);
   auto const head = path.empty() ? std::nullopt : find_head(own, path);
   auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
-  int64_t const classes = network.network_options().classes;
-  int64_t const before = init.origin ? init.origin->network_options().classes
-                         : stored    ? stored->classes
-                                     : classes_in(file, network);
+  int64_t const rows = rows_of_last(own, own);
+  int64_t const rows_before = stored ? stored->classes : rows_of_last(own, file.tensors);
 
   std::vector<std::string> anew;
-  if (before != classes) anew = of_other_classes(own, file, classes, before);
+  if (rows_before != rows) anew = of_other_rows(own, file, rows, rows_before);
   bool const other_head = head && stored && head->widths != stored->widths;
   if (other_head) {
     std::erase_if(anew, [&](const std::string& name) { return is_inside(name, path); });
@@ -130,9 +126,12 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
                                     std::pair("other shape of", report.mismatched)})
     require(names.empty(), "--init ", init.file, ": weights of another architecture: ", what, " ",
             names.empty() ? "" : names.front());
+  int64_t const classes = network.network_options().classes;
+  int64_t const classes_before =
+      init.origin ? init.origin->network_options().classes : std::max<int64_t>(rows_before, 2);  // one row tells two
   std::string const difference = other_head
                                      ? cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head))
-                                     : cat(" has ", before, " classes, the data ", classes);
+                                     : cat(" has ", classes_before, " classes, the data ", classes);
   say(cat("note: ", init.file, difference, ": ", joined(anew), " start anew"));
 }
 
