@@ -1,5 +1,5 @@
 // RDMAA: a deep convolutional autoencoder (DCAE) and the three classifiers that start from its encoder. "encoder" has
-// the same names in all four, so weights pass from one to another as they are.
+// the same names in all four: it is what weights of one lend to another.
 #include "engine/nn/layers.h"
 #include "engine/nn/network.h"
 #include "nets/blocks.h"
@@ -128,7 +128,9 @@ Nets::Add register_rdmaa(const RdmaaLayout& layout, bool binary, const std::stri
                 .summary = summary,
                 .paper = study,
                 .rule = cat("[conv 3x3 64, ReLU, max-pool 2] three times; flatten; ", dense),
-                .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"}, {"published at", published}}},
+                .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"},
+                          {"published at", published},
+                          {"shares", "encoder"}}},
           default_fields<Options>(),
           [layout, binary](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
             auto const o = configure<Options>(spec, cat("net ", layout.name));
@@ -156,7 +158,8 @@ const Nets::Add dcae{
           .rule = "[conv 3x3 64, ReLU, max-pool 2] three times; [conv 3x3, ReLU, nearest upsampling 2] at 64, 64, 16\n"
                   "channels, the third 'valid' where a side is an odd multiple of four; conv 3x3; sigmoid",
           .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"},
-                    {"purpose", "pre-training the encoder of the rdmaa nets"}}},
+                    {"purpose", "pre-training the encoder of the rdmaa nets"},
+                    {"shares", "encoder"}}},
     default_fields<RdmaaOptions>(), [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       return std::make_unique<Dcae>(options, spec_text(configure<RdmaaOptions>(spec, "net dcae"), "dcae"));
     }};

@@ -2,6 +2,7 @@
 
 import array
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,45 @@ class Training(Scratch):
                                                   for run_folder in (start, self.dir / out))
                 self.assertEqual((before, after), rows)
                 self.assertLess(max(abs(a - b) for a, b in zip(array.array("f", kept), array.array("f", value))), 1e-6)
+
+    def test_rdmaa_nets_start_from_one_encoder(self):
+        def dcae(name, filters=64, metadata=None):
+            shapes, size = {}, 0
+            for layer, out, taken in (("encoder.0", filters, 1), ("encoder.3", filters, filters),
+                                      ("encoder.6", filters, filters), ("decoder.0", 64, filters),
+                                      ("decoder.3", 64, 64), ("decoder.6", 16, 64), ("decoder.9", 1, 16)):
+                shapes |= {f"{layer}.weight": [out, taken, 3, 3], f"{layer}.bias": [out]}
+            header = {"__metadata__": metadata} if metadata else {}
+            for tensor, shape in shapes.items():
+                header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
+                size += 4 * math.prod(shape)
+            values = array.array("f", (math.sin(i) / 10 for i in range(size // 4)))
+            return write_safetensors(self.dir / f"{name}.safetensors", header, values.tobytes())
+
+        def encoder(file):
+            header, data = safetensors(file)
+            return {name: data[slice(*header[name]["data_offsets"])] for name in header if name.startswith("encoder.")}
+
+        ours = {"mithridate.net": "dcae", "mithridate.image": "[8, 8, 1]", "mithridate.classes": '["a", "b"]',
+                "mithridate.normalize": '{"how": "none", "mean": [], "deviation": []}'}
+        for i in range(24):
+            bmp(self.dir / "images" / str(i % 2) / f"{i}.bmp", 60 + 100 * (i % 2) + i)
+        train = ("mith-train", "--data", self.dir / "images", "--epochs", 1, "--freeze", "encoder")
+        for out, net, file in (("lung", "rdmaa-lung:channels=1", dcae("pytorch")),
+                               ("brain", "rdmaa-brain:channels=1", dcae("ours", metadata=ours)),
+                               ("on", "rdmaa-brain:channels=1", self.dir / "lung/model.safetensors")):
+            with self.subTest(out):
+                done = run(*train, "--net", net, "--init", file, "--out", self.dir / out)
+                [said] = [line for line in done.stderr.splitlines() if line.startswith("note:")]
+                self.assertIn(f"{file} has encoder in common with the net: classifier.0.weight, classifier.0.bias, ",
+                              said)
+                self.assertTrue(said.endswith(" start anew"))
+                self.assertEqual(encoder(self.dir / out / "model.safetensors"), encoder(file))
+                self.assertEqual(len(encoder(file)), 6)
+        done = run(*train, "--net", "rdmaa-lung:channels=1", "--init", dcae("narrow", 32), "--out", self.dir / "x",
+                   "--quiet", code=2)
+        [line] = done.stderr.splitlines()
+        self.assertIn("other shape of encoder.0.weight: file [32, 1, 3, 3], network [64, 1, 3, 3]", line)
 
     def test_head(self):
         def shapes(file):

@@ -68,6 +68,19 @@ std::vector<std::string> of_other_rows(const std::vector<StoredTensor>& own, con
   return names;
 }
 
+/// The module that the net's family passes on, its entry's fact "shares"; empty for most nets.
+std::string shared_module(const Network& network) {
+  std::string const name = Spec::parse(network.spec()).name;
+  return Registry<Network, NetworkOptions>::find(name, "net").entry.fact("shares");
+}
+
+/// Whether each list has all of the other's tensors, in the same shapes.
+bool same_shapes(const std::vector<StoredTensor>& a, const std::vector<StoredTensor>& b) {
+  return std::ranges::is_permutation(a, b, [](const StoredTensor& s, const StoredTensor& t) {
+    return s.name == t.name && s.value.shape() == t.value.shape();
+  });
+}
+
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -99,39 +112,48 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
   SafetensorsFile file = init.weights;
   network.adapt(file.tensors);
   std::vector<StoredTensor> const own = state_of(network);
-  std::string const path = head_path(network);
+  std::vector<StoredTensor> wanted = own;  // what the file is held to
+  std::string difference;
+  auto const start_anew = [&](const auto& which) {
+    std::erase_if(wanted, which);
+    std::erase_if(file.tensors, which);
+  };
+
+  std::string const path = head_path(network), shared = shared_module(network);
   auto const head = path.empty() ? std::nullopt : find_head(own, path);
   auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
   int64_t const rows = rows_of_last(own, own);
   int64_t const rows_before = stored ? stored->classes : rows_of_last(own, file.tensors);
-
-  std::vector<std::string> anew;
-  if (rows_before != rows) anew = of_other_rows(own, file, rows, rows_before);
-  bool const other_head = head && stored && head->widths != stored->widths;
-  if (other_head) {
-    std::erase_if(anew, [&](const std::string& name) { return is_inside(name, path); });
-    std::erase_if(file.tensors, [&](const StoredTensor& t) { return is_inside(t.name, path); });
-    for (const StoredTensor& tensor : own)
-      if (is_inside(tensor.name, path)) anew.push_back(tensor.name);
+  if (rows_before != rows) {
+    int64_t const classes = network.network_options().classes;
+    int64_t const classes_before =
+        init.origin ? init.origin->network_options().classes : std::max<int64_t>(rows_before, 2);  // one row tells two
+    difference = cat(" has ", classes_before, " classes, the data ", classes);
+    auto const names = of_other_rows(own, file, rows, rows_before);
+    start_anew([&](const StoredTensor& t) { return std::ranges::find(names, t.name) != names.end(); });
   }
-  std::erase_if(file.tensors, [&](const StoredTensor& t) { return std::ranges::find(anew, t.name) != anew.end(); });
-  if (anew.empty()) {
+  if (head && stored && head->widths != stored->widths) {
+    difference = cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head));
+    start_anew([&](const StoredTensor& t) { return is_inside(t.name, path); });
+  }
+  if (!shared.empty() && !same_shapes(wanted, file.tensors)) {
+    difference = cat(" has ", shared, " in common with the net");
+    start_anew([&](const StoredTensor& t) { return !is_inside(t.name, shared); });
+  }
+  if (wanted.size() == own.size()) {
     load_state(network, file, init.file);
     return;
   }
 
+  std::vector<std::string> anew;
+  for (const StoredTensor& tensor : own)
+    if (std::ranges::find(wanted, tensor.name, &StoredTensor::name) == wanted.end()) anew.push_back(tensor.name);
   LoadReport report = load_state(network, file, init.file, false);
   std::erase_if(report.missing, [&](const std::string& name) { return std::ranges::find(anew, name) != anew.end(); });
   for (auto const& [what, names] : {std::pair("without", report.missing), std::pair("unexpected", report.unexpected),
                                     std::pair("other shape of", report.mismatched)})
     require(names.empty(), "--init ", init.file, ": weights of another architecture: ", what, " ",
             names.empty() ? "" : names.front());
-  int64_t const classes = network.network_options().classes;
-  int64_t const classes_before =
-      init.origin ? init.origin->network_options().classes : std::max<int64_t>(rows_before, 2);  // one row tells two
-  std::string const difference = other_head
-                                     ? cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head))
-                                     : cat(" has ", classes_before, " classes, the data ", classes);
   say(cat("note: ", init.file, difference, ": ", joined(anew), " start anew"));
 }
 
