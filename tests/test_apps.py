@@ -168,6 +168,10 @@ class Training(Scratch):
         self.assertEqual((first["layer"], first["output"], first["parameters"]), ("conv1", "[1, 20, 20, 32]", 320))
         self.assertEqual((first["multiply_adds"], first["activation_bytes"]), (20 * 20 * 9 * 32, 20 * 20 * 32 * 4))
         self.assertEqual((second["operator"], second["multiply_adds"]), ("max_pool2d", 0))
+        token, *layers = summary("--net", "vit_tiny:channels=1,normalize=half", "--size", 32)["layers"]
+        self.assertEqual((token["layer"], token["operator"], token["parameters"]), ("class_token", "(parameter)", 192))
+        first = {layer["operator"]: layer["parameters"] for layer in reversed(layers) if layer["layer"] == ""}
+        self.assertEqual((first["repeat_channels"], first["channel_affine"]), (0, 0))
         self.assertEqual(summary("--init", self.baseline)["input"], "[1, 32, 32, 3]")
 
     def test_summary_is_aligned(self):
