@@ -215,8 +215,13 @@ class BadInput(Scratch):
         self.refuse("mith-train", "--data", data, "--net", "cnn", "--init", self.dir / "other", naming="other")
 
     def test_networks_that_do_not_classify(self):
+        header, data = safetensors(self.baseline / "model.safetensors")
+        del header["__metadata__"]
+        foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
         for net in ("dcae", "autoencoder", "unet", "cyclegan_generator", "patchgan"):
             line = self.refuse("mith-train", "--data", DATA, "--net", net, naming=net)
+            self.assertIn("is no classifier: it is for", line)
+            line = self.refuse("mith-evaluate", "--model", f"{net}@{foreign}", "--data", DATA, naming=net)
             self.assertIn("is no classifier: it is for", line)
 
     def test_options(self):
