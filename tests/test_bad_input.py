@@ -221,6 +221,8 @@ class BadInput(Scratch):
         for net in ("dcae", "autoencoder", "unet", "cyclegan_generator", "patchgan"):
             line = self.refuse("mith-train", "--data", DATA, "--net", net, naming=net)
             self.assertIn("is no classifier: it is for", line)
+            [line] = run("mith-bench", "network", "--net", net, code=2).stderr.splitlines()
+            self.assertIn("is no classifier: it is for", line)
             line = self.refuse("mith-evaluate", "--model", f"{net}@{foreign}", "--data", DATA, naming=net)
             self.assertIn("is no classifier: it is for", line)
 
