@@ -9,16 +9,10 @@ namespace {
 
 constexpr int64_t filters = 64;
 
-Conv2d::Options same_convolution(int64_t in, int64_t out, Activation activation) {
-  Conv2d::Options conv{.in = in, .out = out, .activation = activation};
-  conv.window.pad_h = conv.window.pad_w = 1;
-  return conv;
-}
-
 /// Three times convolution, ReLU and max-pool. The pools keep an odd last row: 52 pixels become 26, 13, 7.
 void add_encoder(Sequential& encoder, int64_t channels) {
   for (int i = 0; i < 3; ++i) {
-    encoder.then<Conv2d>(same_convolution(i == 0 ? channels : filters, filters, Activation::relu));
+    encoder.then<Conv2d>(biased_convolution(i == 0 ? channels : filters, filters, Activation::relu));
     encoder.skip().then([](const Tensor& x) { return max_pool2d(x, {.ceil_mode = true}); });
   }
 }
@@ -94,13 +88,13 @@ class Dcae final : public ImageNetwork {
       decoder_.then<Conv2d>(conv);
       decoder_.skip().then([](const Tensor& x) { return upsample_nearest(x, 2); });
     };
-    convolve(same_convolution(filters, filters, Activation::relu));
-    convolve(same_convolution(filters, filters, Activation::relu));
-    Conv2d::Options last_but_one = same_convolution(filters, 16, Activation::relu);
+    convolve(biased_convolution(filters, filters, Activation::relu));
+    convolve(biased_convolution(filters, filters, Activation::relu));
+    Conv2d::Options last_but_one = biased_convolution(filters, 16, Activation::relu);
     last_but_one.window.pad_h = halves_to_odd(o.height) ? 0 : 1;
     last_but_one.window.pad_w = halves_to_odd(o.width) ? 0 : 1;
     convolve(last_but_one);
-    decoder_.then<Conv2d>(same_convolution(16, o.channels, Activation::none));
+    decoder_.then<Conv2d>(biased_convolution(16, o.channels));
     decoder_.then(sigmoid);
   }
 
