@@ -244,9 +244,10 @@ class BadInput(Scratch):
                                   (["--augment", "flop"], "flop"), (["--split", "80/30/10"], "80/30/10"),
                                   (["--adversarial-weight", "2"], "--adversarial-weight"),
                                   (["--head", "128"], "net cnn takes no other head"),
-                                  (["--net", "resnet18", "--head", "0"], "--head"),
-                                  (["--net", "resnet18", "--head", "64,x"], "--head"),
-                                  (["--net", "resnet18", "--head", ","], "--head"),
+                                  (["--net", "resnet18", "--head", "0"], "--head 0: "),
+                                  (["--net", "resnet18", "--head", "64,65537"], "--head 64,65537: "),
+                                  (["--net", "resnet18", "--head", "64,x"], "--head 64,x: "),
+                                  (["--net", "resnet18", "--head", ","], "--head ,: "),
                                   (["--net", "resnet18:head=64-0"], "head=64-0"),
                                   (["--net", "unet", "--head", "64"], "unet"),
                                   (["--class-weights", "even"], "balanced")):
