@@ -228,6 +228,7 @@ int run_bench(int argc, char** argv) {
   }
 
   set_quiet(true);
+  require_classifier(o.net);
   DataParts parts;  // tasks refer to it
   std::unique_ptr<Task> task;
   if (mode == "network") {

@@ -35,10 +35,8 @@ class Autoencoder final : public ImageNetwork {
       add_spatial(a.units);
     for (int64_t const out : {int64_t{128}, int64_t{64}, int64_t{32}, o.channels}) {
       bool const last = out == o.channels;
-      Conv2d::Options conv{.in = in, .out = out, .activation = last ? Activation::none : Activation::relu};
-      conv.window.pad_h = conv.window.pad_w = 1;
       decoder_.then([](const Tensor& x) { return upsample_nearest(x, 2); });
-      decoder_.then<Conv2d>(conv);
+      decoder_.then<Conv2d>(biased_convolution(in, out, last ? Activation::none : Activation::relu));
       if (last)
         decoder_.then(sigmoid);
       else

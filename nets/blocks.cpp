@@ -24,6 +24,10 @@ Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t str
       .deviation = std::sqrt(2.0 / static_cast<double>(out * kernel * kernel))};
 }
 
+Conv2d::Options biased_convolution(int64_t in, int64_t out, Activation activation) {
+  return {.in = in, .out = out, .window = {.pad_h = 1, .pad_w = 1}, .activation = activation};
+}
+
 void conv_norm_activation(Sequential& layers, const Conv2d::Options& convolution, Tensor (*activation)(const Tensor&)) {
   Sequential& block = layers.then<Sequential>();
   block.then<Conv2d>(convolution);

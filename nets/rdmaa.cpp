@@ -1,5 +1,5 @@
 // RDMAA: a deep convolutional autoencoder (DCAE) and the three classifiers that start from its encoder. "encoder" has
-// the same names in all four, so weights pass from one to another as they are.
+// the same names in all four: it is what weights of one lend to another.
 #include "engine/nn/layers.h"
 #include "engine/nn/network.h"
 #include "nets/blocks.h"
@@ -9,16 +9,10 @@ namespace {
 
 constexpr int64_t filters = 64;
 
-Conv2d::Options same_convolution(int64_t in, int64_t out, Activation activation) {
-  Conv2d::Options conv{.in = in, .out = out, .activation = activation};
-  conv.window.pad_h = conv.window.pad_w = 1;
-  return conv;
-}
-
 /// Three times convolution, ReLU and max-pool. The pools keep an odd last row: 52 pixels become 26, 13, 7.
 void add_encoder(Sequential& encoder, int64_t channels) {
   for (int i = 0; i < 3; ++i) {
-    encoder.then<Conv2d>(same_convolution(i == 0 ? channels : filters, filters, Activation::relu));
+    encoder.then<Conv2d>(biased_convolution(i == 0 ? channels : filters, filters, Activation::relu));
     encoder.skip().then([](const Tensor& x) { return max_pool2d(x, {.ceil_mode = true}); });
   }
 }
@@ -94,13 +88,13 @@ class Dcae final : public ImageNetwork {
       decoder_.then<Conv2d>(conv);
       decoder_.skip().then([](const Tensor& x) { return upsample_nearest(x, 2); });
     };
-    convolve(same_convolution(filters, filters, Activation::relu));
-    convolve(same_convolution(filters, filters, Activation::relu));
-    Conv2d::Options last_but_one = same_convolution(filters, 16, Activation::relu);
+    convolve(biased_convolution(filters, filters, Activation::relu));
+    convolve(biased_convolution(filters, filters, Activation::relu));
+    Conv2d::Options last_but_one = biased_convolution(filters, 16, Activation::relu);
     last_but_one.window.pad_h = halves_to_odd(o.height) ? 0 : 1;
     last_but_one.window.pad_w = halves_to_odd(o.width) ? 0 : 1;
     convolve(last_but_one);
-    decoder_.then<Conv2d>(same_convolution(16, o.channels, Activation::none));
+    decoder_.then<Conv2d>(biased_convolution(16, o.channels));
     decoder_.then(sigmoid);
   }
 
@@ -128,7 +122,9 @@ Nets::Add register_rdmaa(const RdmaaLayout& layout, bool binary, const std::stri
                 .summary = summary,
                 .paper = study,
                 .rule = cat("[conv 3x3 64, ReLU, max-pool 2] three times; flatten; ", dense),
-                .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"}, {"published at", published}}},
+                .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"},
+                          {"published at", published},
+                          {"shares", "encoder"}}},
           default_fields<Options>(),
           [layout, binary](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
             auto const o = configure<Options>(spec, cat("net ", layout.name));
@@ -156,7 +152,8 @@ const Nets::Add dcae{
           .rule = "[conv 3x3 64, ReLU, max-pool 2] three times; [conv 3x3, ReLU, nearest upsampling 2] at 64, 64, 16\n"
                   "channels, the third 'valid' where a side is an odd multiple of four; conv 3x3; sigmoid",
           .facts = {{"input", "any size from 8 pixels, 1 or 3 channels"},
-                    {"purpose", "pre-training the encoder of the rdmaa nets"}}},
+                    {"purpose", "pre-training the encoder of the rdmaa nets"},
+                    {"shares", "encoder"}}},
     default_fields<RdmaaOptions>(), [](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
       return std::make_unique<Dcae>(options, spec_text(configure<RdmaaOptions>(spec, "net dcae"), "dcae"));
     }};

@@ -21,9 +21,8 @@ class Unet final : public ImageNetwork {
       in = widths[i];
     }
     for (size_t i = 4; i-- > 0;) {
-      int64_t const width = i == 3 ? 256 : widths[i];
-      up_.push_back(&stage("up" + std::to_string(i + 1), in + widths[i], width, depths[i], 1));
-      in = width;
+      up_.push_back(&stage("up" + std::to_string(i + 1), in + widths[i], widths[i], depths[i], 1));
+      in = widths[i];
     }
     final_ = &add("final", std::make_unique<Conv2d>(convolution(in, o.channels, 1)));
   }

@@ -68,9 +68,8 @@ class Vgg final : public Network {
  private:
   /// 3x3 convolution, batch norm if asked for, ReLU; without batch norm the ReLU runs in the convolution's epilogue.
   void add_convolution(int64_t in, int64_t out, bool batch_norm) {
-    Conv2d::Options conv{.in = in, .out = out, .deviation = std::sqrt(2.0 / static_cast<double>(9 * out))};
-    conv.window.pad_h = conv.window.pad_w = 1;
-    if (!batch_norm) conv.activation = Activation::relu;
+    Conv2d::Options conv = biased_convolution(in, out, batch_norm ? Activation::none : Activation::relu);
+    conv.deviation = std::sqrt(2.0 / static_cast<double>(9 * out));
     features_.then<Conv2d>(conv);
     if (!batch_norm) {
       features_.skip();

@@ -1,6 +1,8 @@
 """The programs as a user runs them: whole jobs on a small phantom. Needs MITH_BIN, the folder of the binaries."""
 
+import array
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -166,6 +168,10 @@ class Training(Scratch):
         self.assertEqual((first["layer"], first["output"], first["parameters"]), ("conv1", "[1, 20, 20, 32]", 320))
         self.assertEqual((first["multiply_adds"], first["activation_bytes"]), (20 * 20 * 9 * 32, 20 * 20 * 32 * 4))
         self.assertEqual((second["operator"], second["multiply_adds"]), ("max_pool2d", 0))
+        token, *layers = summary("--net", "vit_tiny:channels=1,normalize=half", "--size", 32)["layers"]
+        self.assertEqual((token["layer"], token["operator"], token["parameters"]), ("class_token", "(parameter)", 192))
+        first = {layer["operator"]: layer["parameters"] for layer in reversed(layers) if layer["layer"] == ""}
+        self.assertEqual((first["repeat_channels"], first["channel_affine"]), (0, 0))
         self.assertEqual(summary("--init", self.baseline)["input"], "[1, 32, 32, 3]")
 
     def test_summary_is_aligned(self):
@@ -205,6 +211,78 @@ class Training(Scratch):
         done = run("mith-train", "--data", folder, "--net", "cnn:channels=3", "--size", 32, "--init", foreign,
                    "--epochs", 1, "--out", self.dir / "foreign")
         self.assertIn("has 5 classes, the data 2: fc2.weight, fc2.bias start anew", done.stderr)
+
+    def test_one_sigmoid_for_two_classes_is_a_head_of_another_size(self):
+        def image_folder(name, classes):
+            for i in range(12 * classes):
+                bmp(self.dir / name / str(i % classes) / f"{i}.bmp", 20 + 70 * (i % classes) + i)
+            return self.dir / name
+
+        def last_layer(file):
+            header, data = safetensors(file)
+            first, last = header["classifier.2.weight"]["data_offsets"]
+            return header["classifier.4.weight"]["shape"][0], data[first:last]
+
+        def train(data, out, *arguments):
+            text = run("mith-train", "--data", data, "--epochs", 1, "--lr", 1e-12, "--out", self.dir / out,
+                       *arguments).stderr
+            return [line for line in text.splitlines() if line.startswith("note:")]
+
+        two, three = image_folder("two", 2), image_folder("three", 3)
+        for first, second, rows in ((two, three, (1, 3)), (three, two, (3, 1))):
+            start, file = self.dir / f"{first.name}-run", self.dir / f"{first.name}.safetensors"
+            train(first, start.name, "--net", "rdmaa-lung")
+            header, data = safetensors(start / "model.safetensors")
+            del header["__metadata__"]
+            for origin in (start, write_safetensors(file, header, data)):
+                out = f"{first.name}-{origin.is_dir()}"
+                [said] = train(second, out, "--net", "rdmaa-lung", "--init", origin)
+                classes = (2, 3) if first == two else (3, 2)
+                self.assertIn("has {} classes, the data {}: classifier.4.weight, classifier.4.bias start anew".format(
+                    *classes), said)
+                (before, kept), (after, value) = (last_layer(run_folder / "model.safetensors")
+                                                  for run_folder in (start, self.dir / out))
+                self.assertEqual((before, after), rows)
+                self.assertLess(max(abs(a - b) for a, b in zip(array.array("f", kept), array.array("f", value))), 1e-6)
+
+    def test_rdmaa_nets_start_from_one_encoder(self):
+        def dcae(name, filters=64, metadata=None):
+            shapes, size = {}, 0
+            for layer, out, taken in (("encoder.0", filters, 1), ("encoder.3", filters, filters),
+                                      ("encoder.6", filters, filters), ("decoder.0", 64, filters),
+                                      ("decoder.3", 64, 64), ("decoder.6", 16, 64), ("decoder.9", 1, 16)):
+                shapes |= {f"{layer}.weight": [out, taken, 3, 3], f"{layer}.bias": [out]}
+            header = {"__metadata__": metadata} if metadata else {}
+            for tensor, shape in shapes.items():
+                header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [size, size + 4 * math.prod(shape)]}
+                size += 4 * math.prod(shape)
+            values = array.array("f", (math.sin(i) / 10 for i in range(size // 4)))
+            return write_safetensors(self.dir / f"{name}.safetensors", header, values.tobytes())
+
+        def encoder(file):
+            header, data = safetensors(file)
+            return {name: data[slice(*header[name]["data_offsets"])] for name in header if name.startswith("encoder.")}
+
+        ours = {"mithridate.net": "dcae", "mithridate.image": "[8, 8, 1]", "mithridate.classes": '["a", "b"]',
+                "mithridate.normalize": '{"how": "none", "mean": [], "deviation": []}'}
+        for i in range(24):
+            bmp(self.dir / "images" / str(i % 2) / f"{i}.bmp", 60 + 100 * (i % 2) + i)
+        train = ("mith-train", "--data", self.dir / "images", "--epochs", 1, "--freeze", "encoder")
+        for out, net, file in (("lung", "rdmaa-lung:channels=1", dcae("pytorch")),
+                               ("brain", "rdmaa-brain:channels=1", dcae("ours", metadata=ours)),
+                               ("on", "rdmaa-brain:channels=1", self.dir / "lung/model.safetensors")):
+            with self.subTest(out):
+                done = run(*train, "--net", net, "--init", file, "--out", self.dir / out)
+                [said] = [line for line in done.stderr.splitlines() if line.startswith("note:")]
+                self.assertIn(f"{file} has encoder in common with the net: classifier.0.weight, classifier.0.bias, ",
+                              said)
+                self.assertTrue(said.endswith(" start anew"))
+                self.assertEqual(encoder(self.dir / out / "model.safetensors"), encoder(file))
+                self.assertEqual(len(encoder(file)), 6)
+        done = run(*train, "--net", "rdmaa-lung:channels=1", "--init", dcae("narrow", 32), "--out", self.dir / "x",
+                   "--quiet", code=2)
+        [line] = done.stderr.splitlines()
+        self.assertIn("other shape of encoder.0.weight: file [32, 1, 3, 3], network [64, 1, 3, 3]", line)
 
     def test_head(self):
         def shapes(file):

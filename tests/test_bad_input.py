@@ -215,8 +215,15 @@ class BadInput(Scratch):
         self.refuse("mith-train", "--data", data, "--net", "cnn", "--init", self.dir / "other", naming="other")
 
     def test_networks_that_do_not_classify(self):
+        header, data = safetensors(self.baseline / "model.safetensors")
+        del header["__metadata__"]
+        foreign = write_safetensors(self.dir / "foreign.safetensors", header, data)
         for net in ("dcae", "autoencoder", "unet", "cyclegan_generator", "patchgan"):
             line = self.refuse("mith-train", "--data", DATA, "--net", net, naming=net)
+            self.assertIn("is no classifier: it is for", line)
+            [line] = run("mith-bench", "network", "--net", net, code=2).stderr.splitlines()
+            self.assertIn("is no classifier: it is for", line)
+            line = self.refuse("mith-evaluate", "--model", f"{net}@{foreign}", "--data", DATA, naming=net)
             self.assertIn("is no classifier: it is for", line)
 
     def test_options(self):
@@ -237,9 +244,10 @@ class BadInput(Scratch):
                                   (["--augment", "flop"], "flop"), (["--split", "80/30/10"], "80/30/10"),
                                   (["--adversarial-weight", "2"], "--adversarial-weight"),
                                   (["--head", "128"], "net cnn takes no other head"),
-                                  (["--net", "resnet18", "--head", "0"], "--head"),
-                                  (["--net", "resnet18", "--head", "64,x"], "--head"),
-                                  (["--net", "resnet18", "--head", ","], "--head"),
+                                  (["--net", "resnet18", "--head", "0"], "--head 0: "),
+                                  (["--net", "resnet18", "--head", "64,65537"], "--head 64,65537: "),
+                                  (["--net", "resnet18", "--head", "64,x"], "--head 64,x: "),
+                                  (["--net", "resnet18", "--head", ","], "--head ,: "),
                                   (["--net", "resnet18:head=64-0"], "head=64-0"),
                                   (["--net", "unet", "--head", "64"], "unet"),
                                   (["--class-weights", "even"], "balanced")):

@@ -248,15 +248,16 @@ TEST_CASE("a head of dense layers stands in the last layer's place, named as PyT
   }
   CHECK_THROWS_AS(make_network("cnn:head=20", {}), UsageError);
 
-  // ReLU between the layers: with all weights -1 and no bias, what comes out of the first is negative, so nothing.
+  // ReLU between the layers: with all weights -1, what comes out of the first is negative, so nothing; what comes out
+  // of the second is its bias of -1, so nothing again.
   auto const vit = make_network("vit:layers=1,hidden=6,mlp=6,head=4-3", {.height = 16, .width = 16});
   vit->initialise(1);
   Context context;
   Tensor const x = Tensor::full({1, 16, 16, 1}, 0.5);
   for (auto const& [name, parameter] : vit->parameters()) {
     if (name.starts_with("encoder.ln.")) parameter->value.copy_from(Tensor::full({6}, name.ends_with("bias") ? 1 : 0));
-    if (name.starts_with("heads."))
-      parameter->value.copy_from(Tensor::full(parameter->value.shape(), name.ends_with("weight") ? -1 : 0));
+    bool const minus = name.ends_with("weight") || name == "heads.head.2.bias";
+    if (name.starts_with("heads.")) parameter->value.copy_from(Tensor::full(parameter->value.shape(), minus ? -1 : 0));
   }
   CHECK((*vit)(x, context).to_host<float>() == std::vector<float>{0, 0});
 }

@@ -115,6 +115,21 @@ TEST_CASE("weights without metadata take the spec's keys and what the tensors sh
   CHECK(values_of(*loaded) == values_of(*square));
 }
 
+TEST_CASE("weights of networks that give an image name no classes") {
+  Folder const folder;
+  std::string const path = (folder / "w.safetensors").string();
+  for (const std::string& net :
+       std::vector<std::string>{"dcae", "autoencoder:units=9"}) {  // without a linear layer and with two
+    CAPTURE(net);
+    auto const saved = make_network(net, {.height = 16, .width = 16});
+    saved->initialise(1);
+    write_safetensors(path, state_of(*saved), {});
+    auto const loaded = load_network(cat(net, net == "dcae" ? ":" : ",", "size=16@", path));
+    CHECK(loaded->network_options().classes == NetworkOptions().classes);
+    CHECK(values_of(*loaded) == values_of(*saved));
+  }
+}
+
 TEST_CASE("training resumes with weights, moments, counters and the loop's state") {
   Folder const folder;
   auto const network = small_cnn();

@@ -45,29 +45,40 @@ std::optional<Head> find_head(const std::vector<StoredTensor>& tensors, const st
   return Head{widths, classes};
 }
 
-/// The classes of weights that do not name them: the rows that the network's last linear layer has in the file, or 0.
-int64_t classes_in(const SafetensorsFile& file, const Network& network) {
-  int64_t classes = 0;
-  for (auto const& [name, parameter] : network.parameters()) {
-    if (parameter->value.shape().rank() != 2) continue;
-    const Tensor* const stored = file.find(name);
-    classes = stored && stored->shape().rank() == 2 ? stored->dim(0) : 0;
-  }
-  return classes;
+/// The rows that the network's last linear layer has among these tensors: one for each class, or the single one of a
+/// sigmoid; 0 if it is not there.
+int64_t rows_of_last(const std::vector<StoredTensor>& own, const std::vector<StoredTensor>& tensors) {
+  auto const is_matrix = [](const StoredTensor& t) { return t.value.shape().rank() == 2; };
+  auto const last = std::find_if(own.rbegin(), own.rend(), is_matrix);
+  if (last == own.rend()) return 0;
+  auto const found = std::ranges::find(tensors, last->name, &StoredTensor::name);
+  return found != tensors.end() && is_matrix(*found) ? found->value.dim(0) : 0;
 }
 
-/// Tensors whose first dimension is the number of classes, and was another.
-std::vector<std::string> of_other_classes(const std::vector<StoredTensor>& own, const SafetensorsFile& file,
-                                          int64_t classes, int64_t before) {
+/// Tensors whose first dimension is `rows` and was `before`: those of the last layers, for other classes.
+std::vector<std::string> of_other_rows(const std::vector<StoredTensor>& own, const SafetensorsFile& file, int64_t rows,
+                                       int64_t before) {
   std::vector<std::string> names;
   for (auto const& [name, value] : own) {
     const Tensor* const stored = file.find(name);
     if (!stored || stored->shape().rank() == 0 || stored->shape() == value.shape()) continue;
-    if (value.shape()[0] == classes && stored->shape()[0] == before &&
-        stored->shape().with(0, classes) == value.shape())
+    if (value.shape()[0] == rows && stored->shape()[0] == before && stored->shape().with(0, rows) == value.shape())
       names.push_back(name);
   }
   return names;
+}
+
+/// The module that the net's family passes on, its entry's fact "shares"; empty for most nets.
+std::string shared_module(const Network& network) {
+  std::string const name = Spec::parse(network.spec()).name;
+  return Registry<Network, NetworkOptions>::find(name, "net").entry.fact("shares");
+}
+
+/// Whether each list has all of the other's tensors, in the same shapes.
+bool same_shapes(const std::vector<StoredTensor>& a, const std::vector<StoredTensor>& b) {
+  return std::ranges::is_permutation(a, b, [](const StoredTensor& s, const StoredTensor& t) {
+    return s.name == t.name && s.value.shape() == t.value.shape();
+  });
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -101,38 +112,48 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
   SafetensorsFile file = init.weights;
   network.adapt(file.tensors);
   std::vector<StoredTensor> const own = state_of(network);
-  std::string const path = head_path(network);
+  std::vector<StoredTensor> wanted = own;  // what the file is held to
+  std::string difference;
+  auto const start_anew = [&](const auto& which) {
+    std::erase_if(wanted, which);
+    std::erase_if(file.tensors, which);
+  };
+
+  std::string const path = head_path(network), shared = shared_module(network);
   auto const head = path.empty() ? std::nullopt : find_head(own, path);
   auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
-  int64_t const classes = network.network_options().classes;
-  int64_t const before = init.origin ? init.origin->network_options().classes
-                         : stored    ? stored->classes
-                                     : classes_in(file, network);
-
-  std::vector<std::string> anew;
-  if (before != classes) anew = of_other_classes(own, file, classes, before);
-  bool const other_head = head && stored && head->widths != stored->widths;
-  if (other_head) {
-    std::erase_if(anew, [&](const std::string& name) { return is_inside(name, path); });
-    std::erase_if(file.tensors, [&](const StoredTensor& t) { return is_inside(t.name, path); });
-    for (const StoredTensor& tensor : own)
-      if (is_inside(tensor.name, path)) anew.push_back(tensor.name);
+  int64_t const rows = rows_of_last(own, own);
+  int64_t const rows_before = stored ? stored->classes : rows_of_last(own, file.tensors);
+  if (rows_before != rows) {
+    int64_t const classes = network.network_options().classes;
+    int64_t const classes_before =
+        init.origin ? init.origin->network_options().classes : std::max<int64_t>(rows_before, 2);  // one row tells two
+    difference = cat(" has ", classes_before, " classes, the data ", classes);
+    auto const names = of_other_rows(own, file, rows, rows_before);
+    start_anew([&](const StoredTensor& t) { return std::ranges::find(names, t.name) != names.end(); });
   }
-  std::erase_if(file.tensors, [&](const StoredTensor& t) { return std::ranges::find(anew, t.name) != anew.end(); });
-  if (anew.empty()) {
+  if (head && stored && head->widths != stored->widths) {
+    difference = cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head));
+    start_anew([&](const StoredTensor& t) { return is_inside(t.name, path); });
+  }
+  if (!shared.empty() && !same_shapes(wanted, file.tensors)) {
+    difference = cat(" has ", shared, " in common with the net");
+    start_anew([&](const StoredTensor& t) { return !is_inside(t.name, shared); });
+  }
+  if (wanted.size() == own.size()) {
     load_state(network, file, init.file);
     return;
   }
 
+  std::vector<std::string> anew;
+  for (const StoredTensor& tensor : own)
+    if (std::ranges::find(wanted, tensor.name, &StoredTensor::name) == wanted.end()) anew.push_back(tensor.name);
   LoadReport report = load_state(network, file, init.file, false);
   std::erase_if(report.missing, [&](const std::string& name) { return std::ranges::find(anew, name) != anew.end(); });
   for (auto const& [what, names] : {std::pair("without", report.missing), std::pair("unexpected", report.unexpected),
                                     std::pair("other shape of", report.mismatched)})
     require(names.empty(), "--init ", init.file, ": weights of another architecture: ", what, " ",
             names.empty() ? "" : names.front());
-  std::string const difference = other_head
-                                     ? cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head))
-                                     : cat(" has ", before, " classes, the data ", classes);
   say(cat("note: ", init.file, difference, ": ", joined(anew), " start anew"));
 }
 

@@ -100,6 +100,8 @@ bool same_source(const std::string& a, const std::string& b) {
 
 Model open_model(const std::string& text) {
   std::error_code error;
+  size_t const at = fs::exists(text, error) ? std::string::npos : text.find('@');
+  if (at != std::string::npos) require_classifier(text.substr(0, at));  // before its weights are asked for more
   if (size_t const plus = text.rfind('+');
       plus != std::string::npos && !fs::exists(text.substr(text.find('@') + 1), error)) {
     require(false, "--model ", text, ": no defence is available yet, so '", text.substr(plus), "' cannot be applied");

@@ -8,13 +8,14 @@
 namespace mith {
 namespace {
 
-/// Trained elements by the path of the module that holds them, in declaration order.
+/// Trained elements by the path of the module that holds them, in declaration order; the network's own are not among
+/// them.
 std::vector<std::pair<std::string, int64_t>> parameters_by_module(const Network& network) {
   std::vector<std::pair<std::string, int64_t>> modules;
   for (auto const& [name, parameter] : network.parameters()) {
-    if (parameter->buffer) continue;
     size_t const dot = name.rfind('.');
-    std::string const module = dot == std::string::npos ? "" : name.substr(0, dot);
+    if (parameter->buffer || dot == std::string::npos) continue;
+    std::string const module = name.substr(0, dot);
     auto const known = std::ranges::find(modules, module, &std::pair<std::string, int64_t>::first);
     if (known != modules.end())
       known->second += parameter->value.numel();
@@ -22,6 +23,13 @@ std::vector<std::pair<std::string, int64_t>> parameters_by_module(const Network&
       modules.emplace_back(module, parameter->value.numel());
   }
   return modules;
+}
+
+/// A row of parameters that no operator's row has.
+Json parameter_row(const std::string& layer, const std::string& instead_of_operator, int64_t parameters) {
+  return {{"layer", layer},     {"operator", instead_of_operator},
+          {"output", ""},       {"parameters", parameters},
+          {"multiply_adds", 0}, {"activation_bytes", 0}};
 }
 
 /// "25", "1.20 M", "4.09 G".
@@ -47,6 +55,10 @@ Json summarise(Network& network) {
   network(image, context);
 
   Json layers = Json::array();
+  // The network's own have no first operator to stand with: it begins by normalising the image.
+  for (auto const& [name, parameter] : network.parameters())
+    if (!parameter->buffer && name.find('.') == std::string::npos)
+      layers.push_back(parameter_row(name, "(parameter)", parameter->value.numel()));
   auto modules = parameters_by_module(network);
   int64_t multiply_adds = 0, bytes = 0;
   for (auto const& node : tape.nodes()) {
@@ -67,12 +79,7 @@ Json summarise(Network& network) {
     bytes += output_bytes;
   }
   for (auto const& [module, parameters] : modules)
-    layers.push_back({{"layer", module},
-                      {"operator", "(only in training)"},
-                      {"output", ""},
-                      {"parameters", parameters},
-                      {"multiply_adds", 0},
-                      {"activation_bytes", 0}});
+    layers.push_back(parameter_row(module, "(only in training)", parameters));
   return {{"net", network.spec()},
           {"input", image.shape().str()},
           {"layers", layers},

@@ -14,7 +14,8 @@ namespace mith {
 /// Multiply-adds are those of convolutions, dense layers and attention products, whatever the padding; norms,
 /// activations, pooling and sums count nothing, as in the figures that torchvision publishes. Activation bytes are
 /// those of the operator's output; what training keeps for its backward pass may be other tensors.
-/// Parameters of modules that only training runs come last.
+/// A module's parameters stand in the row of its first operator, the network's own in rows before all; those of modules
+/// that only training runs come last.
 Json summarise(Network&);
 /// The same as an aligned table.
 std::string summary_table(const Json& summary);

@@ -5,6 +5,7 @@
 #include "apps/common/command_line.h"
 #include "engine/spec/spec.h"
 #include "engine/train/progress.h"
+#include "nets/blocks.h"
 
 namespace mith {
 namespace {
@@ -15,15 +16,14 @@ std::optional<std::string> net_key(const std::string& net, const std::string& ke
   return Spec::parse(net).take(key);
 }
 
-/// --head 256,64 as the key `head` has it.
+/// --head 256,64 as the key `head` has it, which checks it.
 std::string head_text(const std::string& widths) {
   std::string text;
-  for (const std::string& part : split_list(widths)) {
-    int64_t const width = parse_integer(part, "--head");
-    require(width >= 1 && width <= 65536, "--head ", widths, ": a layer has 1 to 65536 units, not ", width);
-    text += (text.empty() ? "" : "-") + std::to_string(width);
-  }
-  require(!text.empty(), "--head ", widths, ": expected widths, e.g. 256,64");
+  for (const std::string& part : split_list(widths)) text += (text.empty() ? "" : "-") + part;
+  std::vector<int64_t> checked;
+  Fields key;
+  head_field(key, checked);
+  key.read({.name = "", .values = {{"head", text}}}, "--head " + widths);
   return text;
 }
 

@@ -37,8 +37,9 @@ struct InitialWeights {
 /// A run folder or a .safetensors file; empty text gives nothing.
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
 
-/// Copies them into the network. A head of other dense layers, and layers whose first dimension is the number of
-/// classes where that differs, are left as they are, saying so; any other difference throws UsageError.
+/// Copies them into the network. Left as they are, saying so, are a head of other dense layers, the last layers where
+/// the number of classes differs, and, in a net whose entry has the fact "shares", everything but that module where
+/// the weights are of another net; any other difference throws UsageError.
 void load_initial_weights(Network&, const InitialWeights&);
 
 /// Whether the net has the key `head`.

@@ -123,9 +123,12 @@ bool has_key(const Spec& spec, std::string_view key) {
 NetworkOptions assume_options(const Spec& spec, const SafetensorsFile& file, const fs::path& path) {
   NetworkOptions options;
   bool const torchvision = is_torchvision(spec.name);
-  if (auto const classes = infer_classes(file)) options.classes = *classes;
-  require(has_key(spec, "classes") || infer_classes(file), path, " does not say how many classes there are: write ",
-          spec.name, ":classes=K@", path.string());
+  if (is_classifier(spec.name)) {
+    auto const classes = infer_classes(file);
+    require(classes || has_key(spec, "classes"), path, " does not say how many classes there are: write ", spec.name,
+            ":classes=K@", path.string());
+    options.classes = classes.value_or(options.classes);
+  }
   if (auto const channels = infer_channels(file)) options.channels = *channels;
   if (torchvision) options.height = options.width = spec.name.starts_with("inception") ? 299 : 224;
   require(torchvision || has_key(spec, "size"), path, " does not say how large its images are: write ", spec.name,

@@ -75,10 +75,19 @@ NetworkOptions without_normalization(NetworkOptions options, const std::string& 
 ImageNetwork::ImageNetwork(NetworkOptions options, const std::string& spec)
     : Network(without_normalization(std::move(options), spec), spec) {}
 
-void require_classifier(const std::string& text) {
-  std::string const name = Spec::parse(text).name;
-  std::string const purpose = Registry<Network, NetworkOptions>::find(name, "net").entry.fact("purpose");
-  require(purpose.empty(), "net ", name, " is no classifier: it is for ", purpose);
+namespace {
+
+/// What a net is for that does not classify; empty for a classifier.
+std::string purpose_of(const std::string& spec) {
+  return Registry<Network, NetworkOptions>::find(Spec::parse(spec).name, "net").entry.fact("purpose");
+}
+
+}  // namespace
+
+bool is_classifier(const std::string& spec) { return purpose_of(spec).empty(); }
+
+void require_classifier(const std::string& spec) {
+  require(is_classifier(spec), "net ", Spec::parse(spec).name, " is no classifier: it is for ", purpose_of(spec));
 }
 
 std::unique_ptr<Network> make_network(const std::string& text, NetworkOptions options) {

@@ -51,7 +51,9 @@ class ImageNetwork : public Network {
   ImageNetwork(NetworkOptions options, const std::string& spec);
 };
 
-/// Throws UsageError saying what the net is for if that is not to classify: if its entry states the fact "purpose".
+/// Whether the net gives logits: its entry states no fact "purpose".
+bool is_classifier(const std::string& spec);
+/// Throws UsageError saying what the net is for if that is not to classify.
 void require_classifier(const std::string& spec);
 
 /// Nets register here: Registry<Network>::add("cnn", ...). Specs as "cnn" or "cnn:dropout=0.5"; the keys that every net

@@ -96,9 +96,19 @@ def vision_transformer(size, classes, patch, layers, heads, hidden, mlp, dropout
                              num_classes=classes)
 
 
+def dense_head(last, widths):
+    """nets/blocks.h: classifier_head()."""
+    layers, inputs = [], last.in_features
+    for units in widths:
+        layers += [nn.Linear(inputs, units), nn.ReLU()]
+        inputs = units
+    return nn.Sequential(*layers, nn.Linear(inputs, last.out_features))
+
+
 def torchvision_network(name, channels, height, width, classes, mean, deviation, **options):
     """nets/*.cpp: torchvision's network behind this project's first layer. `options` are the spec's keys."""
     import torchvision
+    head = options.pop("head", None)
     if name in ("vit", "vit_tiny", "vit_b_16"):
         options.pop("image", None)  # the data's, whatever the weights were made for
         defaults = VIT_B_16 if name == "vit_b_16" else VIT_TINY
@@ -117,6 +127,10 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
                     module.p = dropout
         if stem == "3x3":
             network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    if head is not None:
+        place, last = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+        above, _, own = place.rpartition(".")
+        setattr(network.get_submodule(above), own, dense_head(last, map(int, str(head).split("-"))))
     normalise = Normalise(mean, deviation)
 
     def first_layer(_, inputs):
@@ -232,6 +246,7 @@ def load_network(path):
     normalise = json.loads(metadata["mithridate.normalize"])
     network = make_network(name, channels, height, width, len(json.loads(metadata["mithridate.classes"])),
                            normalise["mean"] or [0.0] * channels, normalise["deviation"] or [1.0] * channels,
-                           **{key: number(value) for key, value in (f.split("=") for f in fields.split(",") if f)})
+                           **{key: value if key == "head" else number(value)
+                              for key, value in (f.split("=") for f in fields.split(",") if f)})
     network.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
     return network
