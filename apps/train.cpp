@@ -38,6 +38,7 @@ void declare(CommandLine& line, TrainOptions& o) {
   line.text("--init", o.init, "WEIGHTS", "start from a run folder or a .safetensors file");
   line.text("--freeze", o.freeze, "PREFIX,...", "parameters that do not train, e.g. conv1,conv2");
   line.integer("--unfreeze-after", o.unfreeze_after, 0, 1000000, "epoch after which frozen parameters train too");
+  line.flag("--fixed-statistics", o.fixed_statistics, "batch norms keep the statistics of --init, in training too");
   line.text("--head", o.head, "N,...", "widths of dense layers before the last, as the net's key head=N-...");
   line.texts("--lr-for", o.lr_for, "PREFIX=X", "another learning rate for some parameters");
   line.texts("--adversarial", o.adversarial, "ATTACK", "train on attacked twins too; several alternate by batch");
@@ -79,6 +80,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const Augmentation& augmen
   if (o.class_weights == "balanced") t.class_weights = balanced_class_weights(train);
   t.adversarial_weight = o.adversarial_weight;
   t.unfreeze_after = o.unfreeze_after;
+  t.fixed_statistics = o.fixed_statistics;
   return t;
 }
 
@@ -137,6 +139,7 @@ int train(int argc, char** argv) {
   bool const only_summary = o.summary && o.out.empty();
   require(!o.data.empty() || only_summary, "--data is missing");
   require(!o.out.empty() || only_summary, "--out is missing");
+  require(!o.fixed_statistics || !o.init.empty(), "--fixed-statistics: there are none without --init");
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
   for (const std::string& attack : o.adversarial) make_attack(attack);
 

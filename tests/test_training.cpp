@@ -236,6 +236,26 @@ TEST_CASE("frozen parameters stay until they are unfrozen") {
   CHECK(frozen.value.to_host<float>() != before);
 }
 
+TEST_CASE("fixed statistics stay in training, and the rest trains") {
+  ToyImages const images;
+  for (bool fixed : {true, false}) {
+    auto const net = small_cnn();
+    auto const optimizer = make_adam(net->trainable());
+    std::map<std::string, std::vector<float>> before;
+    for (auto const& [name, p] : net->parameters())
+      if (p->value.dtype() == DType::f32) before[name] = p->value.to_host<float>();
+    Trainer(*net, *optimizer, {.epochs = 1, .fixed_statistics = fixed}).fit(images, images);
+    int64_t statistics = 0;
+    for (auto const& [name, p] : net->parameters()) {
+      if (p->value.dtype() != DType::f32) continue;
+      CAPTURE(name);
+      CHECK((p->value.to_host<float>() == before[name]) == (p->buffer && fixed));
+      statistics += p->buffer;
+    }
+    CHECK(statistics >= 2);
+  }
+}
+
 TEST_CASE("Adam's first step on a parameter is the learning rate long, however late it comes") {
   LinearNet net(small_images());
   net.initialise(1);

@@ -50,6 +50,7 @@ Json to_json(const TrainOptions& o, int64_t seed) {
           {"init", o.init},
           {"freeze", o.freeze},
           {"unfreeze-after", o.unfreeze_after},
+          {"fixed-statistics", o.fixed_statistics},
           {"head", o.head},
           {"lr-for", o.lr_for},
           {"adversarial", o.adversarial},

@@ -33,7 +33,8 @@ struct Parameter {
 struct Context {
   bool training = false;  ///< batch statistics and dropout on
   bool update_statistics = true;
-  Tensor ids;  ///< i64 [n]: keys the draws of each image; needed while training
+  bool fixed_statistics = false;  ///< batch norms use their running statistics while training too, and leave them alone
+  Tensor ids;                     ///< i64 [n]: keys the draws of each image; needed while training
   DrawKey key;
   std::map<std::string, Tensor>* features = nullptr;  ///< filled with what feature() is told, when asked for
   uint16_t next_stream = 0;                           ///< numbers the layers that draw

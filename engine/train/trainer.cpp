@@ -184,7 +184,10 @@ void Epoch::train(const Batch& clean, const std::vector<int32_t>& labels, int64_
       tape.watch(parameter->value);
       trained.push_back(parameter->value);
     }
-  Context context{.training = true, .ids = batch.ids, .key = key(Purpose::dropout, step)};
+  Context context{.training = true,
+                  .fixed_statistics = options_.fixed_statistics,
+                  .ids = batch.ids,
+                  .key = key(Purpose::dropout, step)};
   Tensor const logits = trainer_.network()(batch.x, context);
   Tensor losses = cross_entropy(logits, batch.y, criterion_);
   for (auto const& [head, weight] : context.auxiliary)

@@ -64,6 +64,7 @@ struct TrainerOptions {
   std::vector<float> class_weights;  ///< empty: unweighted; else a batch's loss is sum(w l) / sum(w), as PyTorch's
   double adversarial_weight = 0.5;   ///< W of (1-W) CE(clean) + W CE(adversarial)
   int64_t unfreeze_after = -1;       ///< epoch after which frozen parameters train too; -1: never
+  bool fixed_statistics = false;     ///< see Context
 };
 
 class Trainer {
