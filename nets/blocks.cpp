@@ -54,7 +54,7 @@ std::unique_ptr<Module> classifier_head(Linear::Options last, const std::vector<
 
 Tensor pooled_features(const Tensor& x, Context& context) {
   context.feature("features", x);
-  Tensor const means = global_avg_pool2d(x);
+  Tensor means = global_avg_pool2d(x);
   context.feature("penultimate", means);
   return means;
 }

@@ -99,12 +99,14 @@ TEST_CASE("ten training steps end with the cpu's weights") {
 
 TEST_CASE("every attack on every network gives the cpu's images") {
   if (default_device() == Device::cpu) return;
-  for (auto const& [net, net_row] : Registry<Network, NetworkOptions>::rows()) {
-    if (!net_row.entry.fact("purpose").empty()) continue;  // no classifier
+  for (auto const& net_row : Registry<Network, NetworkOptions>::rows()) {
+    const std::string& net = net_row.first;
+    if (!net_row.second.entry.fact("purpose").empty()) continue;  // no classifier
     // The checker takes hours over the deep networks, which are made of the same operators.
     if (default_device() == Device::simt && !net.starts_with("cnn")) continue;
     int64_t const side = net == "cnn" ? 8 : net == "cnn-seed000" ? 46 : net == "inception_v3" ? 75 : 64;
-    for (auto const& [attack, attack_row] : AttackRegistry::rows()) {
+    for (auto const& attack_row : AttackRegistry::rows()) {
+      const std::string& attack = attack_row.first;
       CAPTURE(net);
       CAPTURE(attack);
       Attacked const a = attacked(default_device(), net, attack, side), b = attacked(Device::cpu, net, attack, side);
@@ -141,8 +143,9 @@ TEST_CASE("a limit on the device's memory is kept and explained") {
 
 TEST_CASE("every network that gives an image gives the cpu's, and its gradient") {
   if (default_device() == Device::cpu) return;
-  for (auto const& [net, row] : Registry<Network, NetworkOptions>::rows()) {
-    if (row.entry.fact("purpose").empty()) continue;
+  for (auto const& row : Registry<Network, NetworkOptions>::rows()) {
+    const std::string& net = row.first;
+    if (row.second.entry.fact("purpose").empty()) continue;
     if (default_device() == Device::simt && net != "dcae") continue;  // as above
     CAPTURE(net);
     int64_t const side = net == "dcae" ? 8 : 64;

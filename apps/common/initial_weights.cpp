@@ -36,8 +36,12 @@ std::optional<Head> find_head(const std::vector<StoredTensor>& tensors, const st
     return rows(".weight", 2) == rows(".bias", 1) ? rows(".bias", 1) : 0;
   };
   std::vector<int64_t> widths;
-  if (int64_t const n = units(path)) widths.push_back(n);
-  for (int i = 0; int64_t const n = units(cat(path, ".", i)); i += 2) widths.push_back(n);
+  if (int64_t const alone = units(path)) widths.push_back(alone);
+  int64_t n = units(cat(path, ".0"));
+  for (int i = 2; n > 0; i += 2) {
+    widths.push_back(n);
+    n = units(cat(path, ".", i));
+  }
   auto const found = std::ranges::count_if(tensors, [&](const StoredTensor& t) { return is_inside(t.name, path); });
   if (widths.empty() || found != 2 * std::ssize(widths)) return std::nullopt;
   int64_t const classes = widths.back();

@@ -64,9 +64,10 @@ bool takes_head(const std::string& net) {
 }
 
 std::string net_spec(const TrainOptions& options, const InitialWeights* init) {
-  require(!options.net.empty() || (init && init->origin), "--net is missing (--net help lists all)",
+  std::string const of_weights = init && init->origin ? init->origin->spec() : "";
+  require(!options.net.empty() || !of_weights.empty(), "--net is missing (--net help lists all)",
           init ? "; " + init->file + " does not say which net it belongs to" : "");
-  Spec spec = Spec::parse(options.net.empty() ? init->origin->spec() : options.net);
+  Spec spec = Spec::parse(options.net.empty() ? of_weights : options.net);
   if (options.head.empty()) return spec.str();
   require(takes_head(spec.name), "--head: net ", spec.name, " takes no other head");
   spec.take("head");
