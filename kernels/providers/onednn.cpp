@@ -168,7 +168,7 @@ class PlanCache {
       ThreadCount const lend;
       try {
         plan = build();
-      } catch (const dnnl::error&) {  // unimplemented: the slot stays empty
+      } catch (const dnnl::error&) {  // oneDNN has no primitive for this problem: the slot stays empty
       }
       known = plans_.emplace(key, std::move(plan)).first;
     }
