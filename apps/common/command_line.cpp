@@ -206,6 +206,12 @@ std::string version_text(const std::string& program) {
   return text;
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
 std::vector<std::string> split_list(const std::string& text, char separator) {
   std::vector<std::string> parts;
   std::istringstream in(text);

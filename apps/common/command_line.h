@@ -65,5 +65,7 @@ std::string version_text(const std::string& program);
 
 /// "a,b" -> {"a", "b"}; empty parts are dropped.
 std::vector<std::string> split_list(const std::string& text, char separator = ',');
+/// {"a", "b"} -> "a, b", for messages.
+std::string joined(const std::vector<std::string>& names);
 
 }  // namespace mith

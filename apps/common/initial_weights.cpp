@@ -1,6 +1,7 @@
 // --init: weights to start from, of a net that may have ended in another head or told other classes apart.
 #include <algorithm>
 
+#include "apps/common/command_line.h"
 #include "apps/common/training.h"
 #include "engine/train/progress.h"
 
@@ -83,12 +84,6 @@ bool same_shapes(const std::vector<StoredTensor>& a, const std::vector<StoredTen
   return std::ranges::is_permutation(a, b, [](const StoredTensor& s, const StoredTensor& t) {
     return s.name == t.name && s.value.shape() == t.value.shape();
   });
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
 }
 
 /// "256-64-5": the units of each layer.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "apps/common/command_line.h"
 #include "engine/files/files.h"
 #include "engine/spec/spec.h"
 #include "engine/train/progress.h"
@@ -46,12 +47,6 @@ void warn_of_phantom_drawn_again(const Model& model, const std::string& source) 
   if (trained != source && same_phantom(trained, source))
     warn(model.name + " was trained on " + trained + ", whose images " + source +
          " draws again and may divide otherwise");
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
 }
 
 /// Turns labels into the model's class order when the names say how; refuses data of other classes.
