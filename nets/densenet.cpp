@@ -1,6 +1,7 @@
 // DenseNet-BC (Huang et al. 2017), as torchvision builds and names it.
 #include <cmath>
 
+#include "engine/files/safetensors.h"
 #include "engine/nn/network.h"
 #include "nets/blocks.h"
 
@@ -121,6 +122,18 @@ class DenseNet final : public Network {
         features_(add("features", std::make_unique<DenseFeatures>(depths))),
         classifier_(add("classifier", classifier_head({.in = features_.channels, .out = o.classes}, head))) {
     require_image(29);
+  }
+
+  /// The files that torchvision publishes have older names: denselayer1.norm.1.weight for denselayer1.norm1.weight.
+  void adapt(std::vector<StoredTensor>& tensors) const override {
+    for (StoredTensor& tensor : tensors) {
+      size_t const layer = tensor.name.find(".denselayer");
+      if (layer == std::string::npos) continue;
+      for (std::string const part : {"norm.1.", "norm.2.", "conv.1.", "conv.2."}) {
+        size_t const at = tensor.name.find("." + part, layer);
+        if (at != std::string::npos) tensor.name.erase(at + part.size() - 2, 1);
+      }
+    }
   }
 
  protected:

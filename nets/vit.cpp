@@ -113,14 +113,16 @@ class Heads final : public Module {
   Module& head_;
 };
 
-/// timm's name of a tensor of a vision transformer, as torchvision's; any other name as it is.
+/// timm's name of a tensor of a vision transformer, or torchvision's of the files it publishes, as torchvision's of
+/// today; any other name as it is.
 std::string torchvision_name(const std::string& name) {
   constexpr std::pair<std::string_view, std::string_view> beginnings[] = {{"cls_token", "class_token"},
                                                                           {"pos_embed", "encoder.pos_embedding"},
                                                                           {"patch_embed.proj.", "conv_proj."},
                                                                           {"norm.", "encoder.ln."},
                                                                           {"head.", "heads.head."},
-                                                                          {"blocks.", "encoder.layers.encoder_layer_"}};
+                                                                          {"blocks.", "encoder.layers.encoder_layer_"},
+                                                                          {"encoder.layers.", "encoder.layers."}};
   constexpr std::pair<std::string_view, std::string_view> parts[] = {
       {".norm1.", ".ln_1."},
       {".attn.qkv.weight", ".self_attention.in_proj_weight"},
@@ -128,7 +130,9 @@ std::string torchvision_name(const std::string& name) {
       {".attn.proj.", ".self_attention.out_proj."},
       {".norm2.", ".ln_2."},
       {".mlp.fc1.", ".mlp.0."},
-      {".mlp.fc2.", ".mlp.3."}};
+      {".mlp.fc2.", ".mlp.3."},
+      {".mlp.linear_1.", ".mlp.0."},
+      {".mlp.linear_2.", ".mlp.3."}};
   for (auto const& [theirs, ours] : beginnings) {
     if (!name.starts_with(theirs)) continue;
     std::string renamed = std::string(ours) + name.substr(theirs.size());
