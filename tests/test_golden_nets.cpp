@@ -31,8 +31,13 @@ std::vector<Golden> all_golden() {
     if (entry.path().extension() == ".safetensors")
       all.push_back({entry.path().stem().string(), read_safetensors(entry.path())});
   std::ranges::sort(all, {}, &Golden::name);
+  REQUIRE(all.size() >= 27);
   return all;
 }
+
+/// 299 pixels, which its auxiliary head needs, are too many for the reference provider.
+bool is_whole_inception(const Golden& g) { return g.name == "inception_v3_whole"; }
+bool is_smooth(const Golden& g) { return g.name.starts_with("vit") || g.name.starts_with("efficientnet"); }
 
 std::unique_ptr<Network> make(const Golden& g) {
   NetworkOptions const options{.classes = g.number("classes"),
@@ -101,6 +106,20 @@ void check_exactly(const Golden& g, const std::string& prefix, const Result& res
   CHECK(relative_distance(sampled(result.input_gradient), values_of(g.tensor(prefix + "input_gradient"))) <= tolerance);
   double const expected = values_of(g.tensor(prefix + "input_gradient_norm"))[0];
   CHECK(std::abs(norm(result.input_gradient) - expected) <= tolerance * expected);
+}
+
+/// In f32: logits at most `share` times as far from f64 as PyTorch's, and an input gradient that is the same but where
+/// one of millions of ReLUs or pooling decisions falls the other way; where batch statistics of few values make
+/// roundings larger, it too is at most twice as far off as PyTorch's.
+void check_closely(const Golden& g, const std::string& prefix, const Result& result, double share) {
+  CAPTURE(prefix);
+  auto const exact = values_of(g.tensor(prefix + "logits_f64"));
+  double const pytorch = largest_difference(values_of(g.tensor(prefix + "logits_f32")), exact);
+  CHECK(largest_difference(sampled(values_of(result.logits)), exact) <= share * pytorch + 1e-6);
+  auto const gradient = sampled(result.input_gradient), expected = values_of(g.tensor(prefix + "input_gradient"));
+  double const error = values_of(g.tensor(prefix + "input_gradient_f32_error"))[0];
+  CHECK(relative_distance(gradient, expected) <= std::max(is_smooth(g) ? 1e-5 : 5e-2, 2 * error));
+  CHECK(dot(gradient, expected) >= 0.999 * norm(gradient) * norm(expected));
 }
 
 /// Every parameter's gradient: its norm and one element, the one five eighths into PyTorch's order.
@@ -185,8 +204,15 @@ TEST_CASE("golden nets: names, shapes and order of the state dict are PyTorch's"
 TEST_CASE("golden nets: the reference provider in f64 is PyTorch in f64") {
   double const tolerance = 1e-9;  // structure: f64 rounding through a hundred layers stays below 1e-11
   Forced const reference("reference");
-  for (const Golden& g : all_golden()) {
+  auto const all = all_golden();
+  for (const char* name : {"resnet18", "densenet121", "efficientnet_b0", "vit_tiny"}) {
+    auto const g = std::ranges::find(all, name, &Golden::name);
+    REQUIRE(g != all.end());
+    REQUIRE(g->has("train_gradient_norms"));
+  }
+  for (const Golden& g : all) {
     CAPTURE(g.name);
+    if (is_whole_inception(g)) continue;
     auto const network = make(g);
     network->cast(DType::f64);
     Tensor const x = images(g).cast(DType::f64);
@@ -201,23 +227,20 @@ TEST_CASE("golden nets: the reference provider in f64 is PyTorch in f64") {
 }
 
 TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is") {
+  REQUIRE_FALSE(f32_providers().empty());
   for (const Golden& g : all_golden()) {
     CAPTURE(g.name);
-    auto const network = make(g);
     Tensor const x = images(g);
     for (const std::string& provider : f32_providers()) {
+      if (is_whole_inception(g) && provider == "reference") continue;  // minutes
       CAPTURE(provider);
       Forced const forced(provider);
-      Result const result = evaluate(*network, x, false, false);
-      auto const exact = values_of(g.tensor("logits_f64"));
-      double const pytorch = largest_difference(values_of(g.tensor("logits_f32")), exact);
+      auto const network = make(g);
       // oneDNN sums the 8192 products of each of patchgan's scores in one chain.
       double const share = g.name == "patchgan" && provider == "onednn" ? 3 : 2;
-      CHECK(largest_difference(sampled(values_of(result.logits)), exact) <= share * pytorch + 1e-6);
-      // A ReLU or a pooling decision of some millions may fall the other way.
-      auto const gradient = sampled(result.input_gradient), expected = values_of(g.tensor("input_gradient"));
-      CHECK(relative_distance(gradient, expected) <= 5e-2);
-      CHECK(dot(gradient, expected) >= 0.999 * norm(gradient) * norm(expected));
+      check_closely(g, "", evaluate(*network, x, false, false), share);
+      // Statistics of a handful of values make roundings larger, and so the chance in them.
+      if (g.has("train_logits_f64")) check_closely(g, "train_", evaluate(*network, x, true, false), 3);
     }
   }
 }
@@ -255,6 +278,31 @@ TEST_CASE("golden nets: a checkpoint with PyTorch's tensors loads as it is and i
                    std::memcmp(state[i].value.raw(), tensors[i].value.raw(), bytes) != 0;
     }
     CHECK(different == 0);
+  }
+  std::filesystem::remove(file);
+}
+
+TEST_CASE("golden nets: the names in the files that torchvision publishes are read too") {
+  std::string const file = (std::filesystem::temp_directory_path() / "mith-test-published.safetensors").string();
+  using Older = std::vector<std::pair<std::string, std::string>>;
+  Older const dense{{".norm1.", ".norm.1."}, {".norm2.", ".norm.2."}, {".conv1.", ".conv.1."}, {".conv2.", ".conv.2."}};
+  Older const vit{{".mlp.0.", ".mlp.linear_1."}, {".mlp.3.", ".mlp.linear_2."}};
+  for (auto const& [name, older] : {std::pair("densenet121", dense), std::pair("vit_tiny", vit)}) {
+    CAPTURE(name);
+    auto const network = make_network(name, {.classes = 3, .channels = 3, .height = 32, .width = 32});
+    network->initialise(5);
+    auto tensors = state_of(*network);
+    int64_t renamed = 0;
+    for (StoredTensor& tensor : tensors)
+      for (auto const& [now, before] : older)
+        if (size_t const at = tensor.name.find(now); at != std::string::npos)
+          tensor.name.replace(at, now.size(), before), ++renamed;
+    CHECK(renamed >= 48);
+    write_safetensors(file, tensors, {{"format", "pt"}});
+    auto const loaded = load_network(cat(name, ":classes=3,normalize=none,size=32@", file));
+    Tensor const x = golden::images({2, 32, 32, 3});
+    Context context;
+    CHECK((*loaded)(x, context).to_host<float>() == (*network)(x, context).to_host<float>());
   }
   std::filesystem::remove(file);
 }

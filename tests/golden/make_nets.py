@@ -14,6 +14,7 @@ As in make_golden.py, weights and images are drawn again by whoever compares. A 
     input_gradient f64               of the summed cross-entropy, or mean square of each image, in NHWC order; about 256
                                      elements, evenly spaced
     input_gradient_norm [1] f64      of the whole
+    input_gradient_f32_error [1] f64 how far PyTorch's in f32 is from it, relative to its norm
 and for networks with batch norm, or where `parameters` is set, the same of training mode, each beginning with train_, of
 the mean cross-entropy, auxiliary head included, with
     statistics [2 layers] f64        norms of the running means and variances after that pass, in order
@@ -43,6 +44,7 @@ CASES = [
     dict(net="mobilenet_v2", options=dict(dropout=0.0)),
     dict(net="densenet121", n=4, height=64, width=72, parameters=True),
     dict(net="inception_v3", n=4, options=dict(dropout=0.0), height=75, width=107),
+    dict(net="inception_v3", file="inception_v3_whole", n=4, options=dict(dropout=0.0), height=299, width=299),
     dict(net="efficientnet_b0", options=dict(dropout=0.0, stochastic_depth=0.0), parameters=True),
     dict(net="vit_tiny", height=48, width=48, parameters=True),
     dict(net="vit", file="vit_small", options=dict(patch=8, layers=2, heads=2, hidden=24, mlp=40), channels=1, means=3,
@@ -122,11 +124,13 @@ def results(prefix, network, x, y, reduction):
     network.load_state_dict(state)
     network.double().zero_grad()
     logits, gradient = evaluate(network, x.double(), y, reduction)
-    print(f"  {prefix}logits {np.round(logits.reshape(-1)[:5], 3)}, f32 errors: logits {np.abs(logits_f32 - logits).max():.1e}, gradient "
-          f"{np.linalg.norm(gradient_f32 - gradient) / np.linalg.norm(gradient):.1e} of {np.linalg.norm(gradient):.1e}")
+    size = np.linalg.norm(gradient)
+    error = np.linalg.norm(gradient_f32 - gradient) / size
+    print(f"  {prefix}logits {np.round(logits.reshape(-1)[:5], 3)}, f32 errors: logits "
+          f"{np.abs(logits_f32 - logits).max():.1e}, gradient {error:.1e} of {size:.1e}")
     return {f"{prefix}logits_f64": logits, f"{prefix}logits_f32": logits_f32,
             f"{prefix}input_gradient": sampled(gradient),
-            f"{prefix}input_gradient_norm": np.array([np.linalg.norm(gradient)])}
+            f"{prefix}input_gradient_f32_error": np.array([error]), f"{prefix}input_gradient_norm": np.array([size])}
 
 
 def make(net, file=None, n=2, channels=3, means=None, height=44, width=56, classes=5, options={}, parameters=False):

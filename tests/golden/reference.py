@@ -1,7 +1,7 @@
 """The networks in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
 
-Shared by make_golden.py, make_nets.py, make_vit.py, test_pytorch.py and tests/bench. Runs with PyTorch 1.13 and newer; torchvision
-is needed for its own networks only.
+Shared by make_golden.py, make_nets.py, make_vit.py, test_pytorch.py and tests/bench. Runs with PyTorch 1.13 and newer;
+torchvision is needed for its own networks only.
 """
 import json
 import math
@@ -105,8 +105,8 @@ def dense_head(last, widths):
     return nn.Sequential(*layers, nn.Linear(inputs, last.out_features))
 
 
-def torchvision_network(name, channels, height, width, classes, mean, deviation, **options):
-    """nets/*.cpp: torchvision's network behind this project's first layer. `options` are the spec's keys."""
+def torchvision_architecture(name, height, classes, **options):
+    """nets/*.cpp: torchvision's network of this name. `options` are the spec's keys."""
     import torchvision
     head = options.pop("head", None)
     if name in ("vit", "vit_tiny", "vit_b_16"):
@@ -131,6 +131,12 @@ def torchvision_network(name, channels, height, width, classes, mean, deviation,
         place, last = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
         above, _, own = place.rpartition(".")
         setattr(network.get_submodule(above), own, dense_head(last, map(int, str(head).split("-"))))
+    return network
+
+
+def torchvision_network(name, channels, height, width, classes, mean, deviation, **options):
+    """torchvision's network behind this project's first layer."""
+    network = torchvision_architecture(name, height, classes, **options)
     normalise = Normalise(mean, deviation)
 
     def first_layer(_, inputs):
