@@ -36,10 +36,10 @@ void require_value(const std::string& name, const std::string& given) {
 }
 
 std::string joined_devices() {
-  std::string names;
+  std::vector<std::string> names;
   for (Device d : {Device::cpu, Device::simt, Device::cuda})
-    if (available(d)) names += (names.empty() ? "" : ", ") + std::string(name_of(d));
-  return names;
+    if (available(d)) names.emplace_back(name_of(d));
+  return joined(names);
 }
 
 Device device_named(const std::string& name) {

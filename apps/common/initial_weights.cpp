@@ -93,6 +93,82 @@ std::string text_of(const Head& head) {
   return text + std::to_string(head.classes);
 }
 
+/// Weights on their way into a network.
+struct Transfer {
+  std::vector<StoredTensor> own;     ///< all of the network's
+  std::vector<StoredTensor> wanted;  ///< of these, what the file is held to
+  SafetensorsFile file;              ///< what is taken from it
+  std::string difference;            ///< why the others start anew: " has 5 classes, the data 2"
+
+  Transfer(const Network& network, const InitialWeights& init)
+      : own(state_of(network)), wanted(own), file(init.weights) {
+    network.adapt(file.tensors);
+  }
+  template <class Which>
+  void start_anew(const std::string& why, const Which& which) {
+    difference = why;
+    std::erase_if(wanted, which);
+    std::erase_if(file.tensors, which);
+  }
+};
+
+/// The heads of network and file, each if it is whole; none in a net that takes no other.
+struct Heads {
+  std::string path;
+  std::optional<Head> own, stored;
+};
+
+Heads heads_of(const Network& network, const Transfer& transfer) {
+  std::string const path = head_path(network);
+  if (path.empty()) return {};
+  return {path, find_head(transfer.own, path), find_head(transfer.file.tensors, path)};
+}
+
+/// Leaves out the last layers where they tell other classes apart.
+void leave_other_classes(Transfer& transfer, const Heads& heads, const Network& network, const InitialWeights& init) {
+  int64_t const rows = rows_of_last(transfer.own, transfer.own);
+  int64_t const before = heads.stored ? heads.stored->classes : rows_of_last(transfer.own, transfer.file.tensors);
+  if (before == rows) return;
+  int64_t const classes_before =
+      init.origin ? init.origin->network_options().classes : std::max<int64_t>(before, 2);  // one row tells two
+  auto const names = of_other_rows(transfer.own, transfer.file, rows, before);
+  transfer.start_anew(cat(" has ", classes_before, " classes, the data ", network.network_options().classes),
+                      [&](const StoredTensor& t) { return std::ranges::find(names, t.name) != names.end(); });
+}
+
+/// Leaves out a head of other dense layers.
+void leave_other_head(Transfer& transfer, const Heads& heads) {
+  if (!heads.own || !heads.stored || heads.own->widths == heads.stored->widths) return;
+  transfer.start_anew(cat(" ends in a head of ", text_of(*heads.stored), ", the net in ", text_of(*heads.own)),
+                      [&](const StoredTensor& t) { return is_inside(t.name, heads.path); });
+}
+
+/// Leaves out all but the shared module where the weights are of another net of the family.
+void leave_all_but_shared(Transfer& transfer, const std::string& shared) {
+  if (shared.empty() || same_shapes(transfer.wanted, transfer.file.tensors)) return;
+  transfer.start_anew(cat(" has ", shared, " in common with the net"),
+                      [&](const StoredTensor& t) { return !is_inside(t.name, shared); });
+}
+
+std::vector<std::string> names_anew(const Transfer& transfer) {
+  std::vector<std::string> names;
+  for (const StoredTensor& tensor : transfer.own)
+    if (std::ranges::find(transfer.wanted, tensor.name, &StoredTensor::name) == transfer.wanted.end())
+      names.push_back(tensor.name);
+  return names;
+}
+
+/// Loads what is wanted; any other difference throws UsageError.
+void load_wanted(Network& network, const Transfer& transfer, const std::vector<std::string>& anew,
+                 const std::string& file) {
+  LoadReport report = load_state(network, transfer.file, file, false);
+  std::erase_if(report.missing, [&](const std::string& name) { return std::ranges::find(anew, name) != anew.end(); });
+  for (auto const& [what, names] : {std::pair("without", report.missing), std::pair("unexpected", report.unexpected),
+                                    std::pair("other shape of", report.mismatched)})
+    require(names.empty(), "--init ", file, ": weights of another architecture: ", what, " ",
+            names.empty() ? "" : names.front());
+}
+
 }  // namespace
 
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
@@ -108,52 +184,18 @@ std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
 }
 
 void load_initial_weights(Network& network, const InitialWeights& init) {
-  SafetensorsFile file = init.weights;
-  network.adapt(file.tensors);
-  std::vector<StoredTensor> const own = state_of(network);
-  std::vector<StoredTensor> wanted = own;  // what the file is held to
-  std::string difference;
-  auto const start_anew = [&](const auto& which) {
-    std::erase_if(wanted, which);
-    std::erase_if(file.tensors, which);
-  };
-
-  std::string const path = head_path(network), shared = shared_module(network);
-  auto const head = path.empty() ? std::nullopt : find_head(own, path);
-  auto const stored = path.empty() ? std::nullopt : find_head(file.tensors, path);
-  int64_t const rows = rows_of_last(own, own);
-  int64_t const rows_before = stored ? stored->classes : rows_of_last(own, file.tensors);
-  if (rows_before != rows) {
-    int64_t const classes = network.network_options().classes;
-    int64_t const classes_before =
-        init.origin ? init.origin->network_options().classes : std::max<int64_t>(rows_before, 2);  // one row tells two
-    difference = cat(" has ", classes_before, " classes, the data ", classes);
-    auto const names = of_other_rows(own, file, rows, rows_before);
-    start_anew([&](const StoredTensor& t) { return std::ranges::find(names, t.name) != names.end(); });
-  }
-  if (head && stored && head->widths != stored->widths) {
-    difference = cat(" ends in a head of ", text_of(*stored), ", the net in ", text_of(*head));
-    start_anew([&](const StoredTensor& t) { return is_inside(t.name, path); });
-  }
-  if (!shared.empty() && !same_shapes(wanted, file.tensors)) {
-    difference = cat(" has ", shared, " in common with the net");
-    start_anew([&](const StoredTensor& t) { return !is_inside(t.name, shared); });
-  }
-  if (wanted.size() == own.size()) {
-    load_state(network, file, init.file);
+  Transfer transfer(network, init);
+  Heads const heads = heads_of(network, transfer);
+  leave_other_classes(transfer, heads, network, init);
+  leave_other_head(transfer, heads);
+  leave_all_but_shared(transfer, shared_module(network));
+  auto const anew = names_anew(transfer);
+  if (anew.empty()) {
+    load_state(network, transfer.file, init.file);
     return;
   }
-
-  std::vector<std::string> anew;
-  for (const StoredTensor& tensor : own)
-    if (std::ranges::find(wanted, tensor.name, &StoredTensor::name) == wanted.end()) anew.push_back(tensor.name);
-  LoadReport report = load_state(network, file, init.file, false);
-  std::erase_if(report.missing, [&](const std::string& name) { return std::ranges::find(anew, name) != anew.end(); });
-  for (auto const& [what, names] : {std::pair("without", report.missing), std::pair("unexpected", report.unexpected),
-                                    std::pair("other shape of", report.mismatched)})
-    require(names.empty(), "--init ", init.file, ": weights of another architecture: ", what, " ",
-            names.empty() ? "" : names.front());
-  say(cat("note: ", init.file, difference, ": ", joined(anew), " start anew"));
+  load_wanted(network, transfer, anew, init.file);
+  say(cat("note: ", init.file, transfer.difference, ": ", joined(anew), " start anew"));
 }
 
 }  // namespace mith
