@@ -30,6 +30,8 @@ void declare(CommandLine& line, TrainOptions& o) {
   line.integer("--batch", o.batch, 1, 65536, "images a step");
   line.number("--lr", o.lr, 1e-12, 1e3, "learning rate; 0.001 from scratch, 0.0005 after --init");
   line.text("--optimizer", o.optimizer, "adam|adamw|sgd", "optimiser");
+  line.choice("--schedule", o.schedule, {"plateau", "cosine"},
+              "lower the rate when validation stalls, or along a cosine to 0 at --epochs");
   line.integer("--patience", o.patience, 1, 1000000, "epochs without improvement before training stops");
   line.integer("--size", o.size, 0, 16384, "resize images to N x N; 0: as they are");
   line.text("--augment", o.augment, "LIST", "random changes, e.g. flip,rotate:10");
@@ -65,7 +67,7 @@ void add_perturbations(Trainer& trainer, const TrainOptions& o, const ImageSet& 
 void add_callbacks(Trainer& trainer, const TrainOptions& o, const std::filesystem::path& folder) {
   trainer.callbacks.push_back(metrics_log(folder));
   trainer.callbacks.push_back(best_checkpoint(folder / "model.safetensors"));
-  trainer.callbacks.push_back(reduce_on_plateau());
+  trainer.callbacks.push_back(o.schedule == "cosine" ? cosine_annealing(learning_rate(o)) : reduce_on_plateau());
   trainer.callbacks.push_back(early_stopping(static_cast<int>(o.patience)));
   trainer.callbacks.push_back(last_checkpoint(folder / "last.safetensors"));
 }

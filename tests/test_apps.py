@@ -101,9 +101,27 @@ class Training(Scratch):
         whole, parts = (safetensors(self.dir / d / "last.safetensors")[1] for d in ("whole", "parts"))
         self.assertEqual(whole, parts)
 
+    def test_resume_after_a_kill_gives_the_same_bytes(self):
+        arguments = ("--epochs", 6, "--threads", 1)
+        self.train(*arguments, out="whole")
+        parts = self.dir / "parts"
+        command = [BIN / "mith-train", "--data", DATA, "--net", "cnn", "--batch", 32, "--out", parts, *arguments]
+        process = subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.time() + 60
+        while not (parts / "last.safetensors").exists() and time.time() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        self.assertEqual(process.wait(timeout=60), -signal.SIGKILL)
+        self.train(*arguments, "--resume", out="parts")
+        for name in ("model.safetensors", "last.safetensors"):
+            self.assertEqual((self.dir / "whole" / name).read_bytes(), (parts / name).read_bytes())
+
     def test_resume_refuses_other_options(self):
         self.train("--epochs", 1)
         self.assertIn("lr", self.train("--epochs", 2, "--lr", "0.1", "--resume", code=2).stderr)
+        self.train("--epochs", 1, "--schedule", "cosine", out="annealed")
+        self.assertIn("epochs", self.train("--epochs", 2, "--schedule", "cosine", "--resume", out="annealed",
+                                           code=2).stderr)
         self.assertIn("no run", self.train("--resume", code=2, out="nothing").stderr)
         self.assertFalse((self.dir / "nothing").exists())
 
@@ -328,8 +346,10 @@ class Training(Scratch):
         for i in range(24):
             bmp(images / ("dark" if i % 2 else "light") / f"{i}.bmp", 60 + 5 * i if i % 2 else 250 - 5 * i)
         grey = ("--data", images, "--epochs", 1, "--size", 32, "--net", net + ",channels=3")
-        [said] = note(run("mith-train", *grey, "--init", foreign, "--out", self.dir / "a").stderr)
+        [assumed, said] = note(run("mith-train", *grey, "--init", foreign, "--out", self.dir / "a").stderr)
+        self.assertIn("normalize=imagenet", assumed)
         self.assertIn("has 5 classes, the data 2: heads.head.weight, heads.head.bias start anew", said)
+        grey = (*grey[:-1], grey[-1] + ",normalize=none")
         [said] = note(run("mith-train", *grey, "--init", foreign, "--head", 4, "--out", self.dir / "b").stderr)
         self.assertIn("a head of 5, the net in 4-2", said)
 

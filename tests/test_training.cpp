@@ -192,6 +192,19 @@ TEST_CASE("callbacks stop, lower the rate and bring the best weights back") {
   CHECK(weights_of(*load_network(folder.path.string())) == best);
 }
 
+TEST_CASE("cosine annealing begins at the rate, halves it in the middle and ends at nothing") {
+  auto const net = small_cnn();
+  auto const optimizer = make_sgd(net->trainable(), {.learning_rate = 0.2});
+  Trainer trainer(*net, *optimizer, {.epochs = 4});
+  trainer.callbacks.push_back(cosine_annealing(0.2));
+  EpochReport report = report_of(1);
+  for (double expected : {0.1 + 0.1 * std::sqrt(0.5), 0.1, 0.1 - 0.1 * std::sqrt(0.5), 0.0}) {
+    ++report.epoch;
+    trainer.callbacks.front()->epoch_end(trainer, report);
+    CHECK(std::abs(optimizer->learning_rate - expected) <= 1e-12);
+  }
+}
+
 TEST_CASE("early stopping waits as long as it is told, and a stopped run stays stopped") {
   ToyImages const images;
   for (int patience : {1, 3}) {

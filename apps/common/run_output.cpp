@@ -5,10 +5,10 @@ namespace mith {
 namespace fs = std::filesystem;
 namespace {
 
-/// Names the first option in which two runs differ; more epochs are not a difference.
+/// Names the first option in which two runs differ; more epochs are no difference unless the rate's curve ends there.
 void require_same_run(const fs::path& file, const Json& before, const Json& now) {
   for (auto const& [key, value] : now.items()) {
-    if (key == "epochs") continue;
+    if (key == "epochs" && now.at("schedule") != "cosine") continue;
     require(before.contains(key) && before[key] == value, "--resume: ", file.string(), " was started with ", key, " ",
             before.contains(key) ? json_text(before[key]) : "unset", ", not ", json_text(value));
   }

@@ -18,13 +18,25 @@ std::optional<std::string> net_key(const std::string& net, const std::string& ke
 
 /// --head 256,64 as the key `head` has it, which checks it.
 std::string head_text(const std::string& widths) {
-  std::string text;
-  for (const std::string& part : split_list(widths)) text += (text.empty() ? "" : "-") + part;
+  std::string text = widths;
+  std::ranges::replace(text, ',', '-');
   std::vector<int64_t> checked;
   Fields key;
   head_field(key, checked);
   key.read({.name = "", .values = {{"head", text}}}, "--head " + widths);
   return text;
+}
+
+/// The images as the initial weights were trained on them, unless --net says otherwise.
+void take_normalization(NetworkOptions& o, const TrainOptions& options, const InitialWeights& init) {
+  if (init.origin && init.origin->network_options().channels == o.channels) {
+    o.normalize = init.origin->network_options().normalize;
+    o.mean = init.origin->network_options().mean;
+    o.deviation = init.origin->network_options().deviation;
+  }
+  if (init.origin || net_key(options.net, "normalize") || !has_imagenet_weights(options.net)) return;
+  o.normalize = "imagenet";
+  say(cat("note: ", init.file, " does not say how images are normalised; assuming normalize=imagenet"));
 }
 
 }  // namespace
@@ -42,6 +54,7 @@ Json to_json(const TrainOptions& o, int64_t seed) {
           {"batch", o.batch},
           {"lr", learning_rate(o)},
           {"optimizer", o.optimizer},
+          {"schedule", o.schedule},
           {"patience", o.patience},
           {"size", o.size},
           {"augment", o.augment},
@@ -114,11 +127,7 @@ std::unique_ptr<Network> build_network(const TrainOptions& options, const Initia
   o.channels = train.channels;
   o.height = train.height;
   o.width = train.width;
-  if (init && init->origin && init->origin->network_options().channels == o.channels) {
-    o.normalize = init->origin->network_options().normalize;
-    o.mean = init->origin->network_options().mean;
-    o.deviation = init->origin->network_options().deviation;
-  }
+  if (init) take_normalization(o, options, *init);
   if (auto v = net_key(options.net, "classes"))
     require(parse_integer(*v, "--net classes") == o.classes, "--net ", options.net, ": the data has ", o.classes,
             " classes");

@@ -15,7 +15,7 @@ namespace mith {
 
 struct TrainOptions {
   std::string data = {}, net = {}, out = {}, init = {}, augment = {}, freeze = {}, head = {}, adversarial_data = {};
-  std::string optimizer = "adam", split = "80/10/10", class_weights = "balanced";
+  std::string optimizer = "adam", schedule = "plateau", split = "80/10/10", class_weights = "balanced";
   std::vector<std::string> lr_for = {}, adversarial = {};
   int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
   double lr = 0;  ///< 0: not given, see learning_rate()

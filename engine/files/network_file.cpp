@@ -87,14 +87,6 @@ std::optional<Described> described(const SafetensorsFile& file, const fs::path& 
   }
 }
 
-/// Architectures whose published weights are torchvision's, trained on ImageNet-normalised images.
-bool is_torchvision(const std::string& net) {
-  constexpr std::string_view families[] = {
-      "alexnet", "convnext", "densenet",   "efficientnet", "googlenet", "inception", "mnasnet", "mobilenet",  "regnet",
-      "resnet",  "resnext",  "shufflenet", "squeezenet",   "swin",      "vgg",       "vit",     "wide_resnet"};
-  return std::ranges::any_of(families, [&](std::string_view family) { return net.starts_with(family); });
-}
-
 /// The classes of the last linear layer, whose single output would be a binary sigmoid's; nothing if the network ends
 /// otherwise.
 std::optional<int64_t> infer_classes(const SafetensorsFile& file) {
@@ -122,7 +114,7 @@ bool has_key(const Spec& spec, std::string_view key) {
 /// Options for weights of other origin, as far as the spec's own keys will not say.
 NetworkOptions assume_options(const Spec& spec, const SafetensorsFile& file, const fs::path& path) {
   NetworkOptions options;
-  bool const torchvision = is_torchvision(spec.name);
+  bool const published = has_imagenet_weights(spec.name);
   if (is_classifier(spec.name)) {
     auto const classes = infer_classes(file);
     require(classes || has_key(spec, "classes"), path, " does not say how many classes there are: write ", spec.name,
@@ -130,10 +122,10 @@ NetworkOptions assume_options(const Spec& spec, const SafetensorsFile& file, con
     options.classes = classes.value_or(options.classes);
   }
   if (auto const channels = infer_channels(file)) options.channels = *channels;
-  if (torchvision) options.height = options.width = spec.name.starts_with("inception") ? 299 : 224;
-  require(torchvision || has_key(spec, "size"), path, " does not say how large its images are: write ", spec.name,
+  if (published) options.height = options.width = spec.name.starts_with("inception") ? 299 : 224;
+  require(published || has_key(spec, "size"), path, " does not say how large its images are: write ", spec.name,
           ":size=N@", path.string());
-  options.normalize = torchvision && options.channels == 3 ? "imagenet" : "none";
+  options.normalize = published && options.channels == 3 ? "imagenet" : "none";
   if (!has_key(spec, "normalize") && options.normalize == "imagenet")
     say(cat("note: ", path.string(), " does not say how images are normalised; assuming normalize=imagenet"));
   return options;
@@ -157,6 +149,12 @@ void refuse_unknown_statistics(const Spec& spec, const NetworkOptions& options, 
 }
 
 }  // namespace
+
+bool has_imagenet_weights(const std::string& net) {
+  constexpr std::string_view families[] = {"densenet", "efficientnet", "inception", "mobilenet",
+                                           "resnet",   "vgg",          "vit"};
+  return std::ranges::any_of(families, [&](std::string_view family) { return net.starts_with(family); });
+}
 
 std::map<std::string, std::string> network_metadata(const Network& network) {
   const NetworkOptions& o = network.network_options();

@@ -24,6 +24,8 @@ Json build_information();
 /// ({"how", "mean", "deviation"}), mithridate.classes (list of names), mithridate.image ([h, w, c]), all but the first
 /// as JSON, and "format": "pt", without which PyTorch's tools refuse the file.
 void save_network(const Network&, const std::filesystem::path&, const std::map<std::string, std::string>& extra = {});
+/// Whether the net's published weights are torchvision's, trained on ImageNet-normalised images.
+bool has_imagenet_weights(const std::string& net);
 /// MODEL on a command line, without defences: a run folder, a file that save_network wrote, or NET@weights.safetensors.
 /// The spec's keys (classes, channels, size, normalize, ...) go before the metadata. For what neither says: classes and
 /// channels are read off the weights, torchvision's architectures get 224 x 224 pixels (inception_v3: 299 x 299) and,

@@ -1,5 +1,7 @@
 // What happens at the end of an epoch: keeping the best weights, stopping, lowering the rate, writing logs.
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <optional>
 
 #include "engine/files/files.h"
@@ -106,6 +108,19 @@ class ReduceOnPlateau final : public Callback {
   Record record_;
 };
 
+class CosineAnnealing final : public Callback {
+ public:
+  explicit CosineAnnealing(double rate) : rate_(rate) {}
+  std::string name() const override { return "cosine_annealing"; }
+  void epoch_end(Trainer& trainer, const EpochReport& report) override {
+    double const done = static_cast<double>(report.epoch) / static_cast<double>(trainer.options().epochs);
+    trainer.optimizer().learning_rate = rate_ * (1 + std::cos(std::numbers::pi * done)) / 2;
+  }
+
+ private:
+  double rate_;
+};
+
 Json to_json(const EpochMetrics& m) {
   Json json{{"loss", m.loss}, {"accuracy", m.accuracy}, {"balanced_accuracy", m.balanced_accuracy}};
   if (m.robust_balanced_accuracy) json["robust_balanced_accuracy"] = *m.robust_balanced_accuracy;
@@ -169,6 +184,7 @@ std::unique_ptr<Callback> early_stopping(int patience, double minimum_change) {
 std::unique_ptr<Callback> reduce_on_plateau(double factor, int patience, double minimum_rate) {
   return std::make_unique<ReduceOnPlateau>(factor, patience, minimum_rate);
 }
+std::unique_ptr<Callback> cosine_annealing(double rate) { return std::make_unique<CosineAnnealing>(rate); }
 std::unique_ptr<Callback> metrics_log(const std::filesystem::path& run_folder) {
   return std::make_unique<MetricsLog>(run_folder);
 }

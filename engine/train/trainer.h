@@ -51,6 +51,9 @@ std::unique_ptr<Callback> best_checkpoint(std::filesystem::path path);
 std::unique_ptr<Callback> early_stopping(int patience, double minimum_change = 0);
 /// Multiplies the learning rate by `factor` after `patience` epochs without improvement.
 std::unique_ptr<Callback> reduce_on_plateau(double factor = 0.2, int patience = 3, double minimum_rate = 1e-6);
+/// Lowers the learning rate from `rate` to 0 along a cosine, epoch by epoch (Loshchilov & Hutter 2017, eq. 5, no
+/// restart).
+std::unique_ptr<Callback> cosine_annealing(double rate);
 /// TensorBoard scalars and metrics.jsonl, one line an epoch; a resumed run goes on behind its last finished epoch.
 std::unique_ptr<Callback> metrics_log(const std::filesystem::path& run_folder);
 /// last.safetensors after every epoch. Must stand last, so that it saves what the other callbacks have just decided.
