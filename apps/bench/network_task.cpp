@@ -87,7 +87,9 @@ class NetworkTask final : public Task {
       watched.push_back(named.parameter->value);
     }
     Context context{.training = true, .ids = ids_, .key = key_};
-    Tensor const losses = cross_entropy((*network_)(images_, context), labels_);
+    Tensor losses = cross_entropy((*network_)(images_, context), labels_);
+    for (auto const& [head, weight] : context.auxiliary)
+      losses = add(losses, scale(cross_entropy(head, labels_), weight));
     if (layers_.is_null()) layers_ = providers(tape);
     auto const gradients = tape.gradients(losses, Tensor::full({n}, 1 / double(n), DType::f32), watched);
     synchronize(stream_of(default_device()));

@@ -152,6 +152,21 @@ def settings(row):
     return ", ".join(words)
 
 
+def providers(layers):
+    """Who computes what: "forward: onednn 21 layers; ..."; a pass of many providers lists the fewer by name."""
+    text = []
+    for each in ("forward", "input_gradient", "weight_gradient"):
+        by_provider = {}
+        for layer in layers:
+            if each in layer:
+                by_provider.setdefault(layer[each], []).append(layer["layer"])
+        most = max(by_provider.values(), key=len, default=[])
+        shares = [f"{provider} {len(names)}" + ("" if names is most else f" ({', '.join(names)})")
+                  for provider, names in sorted(by_provider.items(), key=lambda item: -len(item[1]))]
+        text.append(f"{each.replace('_', ' ')} {', '.join(shares)}")
+    return "; ".join(text)
+
+
 def table(result, work):
     rows = result[work]
     kind = kind_of(work)
@@ -166,24 +181,28 @@ def table(result, work):
                      f"{min(seconds) / min(rows[0]['seconds']):.2f} |" +
                      (f" {row['peak_resident_mib']:.0f} |" if memory else ""))
     if memory:
-        return "\n".join(lines)
+        return "\n".join(lines + ["", f"Mithridate's layers: {providers(rows[0]['ready'].get('layers', []))}."])
     accuracies = ", ".join(f"{row['engine']} {row['accuracy']:.3f}" for row in rows if row["accuracy"] is not None)
     lines += ["", f"Accuracy {'in the last epoch' if work == 'train' else 'left by the attack'}: {accuracies}."]
     return "\n".join(lines)
 
 
-def update_page(result):
-    """Replaces what stands between the markers of docs/performance.md."""
-    summary = (f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} threads, "
-               f"medians of {result['rounds']} alternating rounds.")
-    content = "\n\n".join([summary] + [table(result, work) for work in result["works"]])
-    place = "networks" if kind_of(result["works"][0]) == "network" else "compare_pytorch"
+def replace_on_page(place, content):
+    """Replaces what stands between the markers of a place in docs/performance.md."""
     begin, end = f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
     page = PAGE.read_text()
     if begin not in page or end not in page:
-        raise SystemExit(f"compare_pytorch: {PAGE} has lost its markers")
+        raise SystemExit(f"{PAGE} has lost its markers of {place}")
     head, tail = page[: page.index(begin) + len(begin)], page[page.index(end):]
     PAGE.write_text(f"{head}\n{content}\n{tail}")
+
+
+def update_page(result):
+    """Writes the tables into docs/performance.md."""
+    summary = (f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} threads, "
+               f"medians of {result['rounds']} alternating rounds.")
+    content = "\n\n".join([summary] + [table(result, work) for work in result["works"]])
+    replace_on_page("networks" if kind_of(result["works"][0]) == "network" else "compare_pytorch", content)
     return content
 
 
@@ -221,8 +240,8 @@ def parse_options():
 def run(options):
     works = {"both": ["train", "attack"], "network": [f"network {net}" for net in options.net]}
     works = works.get(options.work, [options.work])
-    result = {"works": works, "size": options.size, "network_batch": options.network_batch, "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
-              "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
+    result = {"works": works, "size": options.size, "network_batch": options.network_batch,
+              "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(), "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
               "train_batch": options.train_batch, "attack_batch": options.attack_batch, "attack_spec": ATTACK_SPEC}
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder) / "run"

@@ -2,8 +2,9 @@
 """PyTorch's side of compare_pytorch.py, in its best form. Reads one JSON request, finds the fastest configuration (or
 takes the one given), prints it as a line of JSON, and then answers every line on stdin with one measured round.
 
-Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data": FILE.npz, "model": FILE.safetensors, "batch": N, "limit": N, "attack":
-{"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool, "configuration": {...} or null, "quick": bool}
+Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data": FILE.npz, "model": FILE.safetensors,
+"batch": N, "limit": N, "attack": {"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool,
+"configuration": {...} or null, "quick": bool}
 """
 import json
 import pathlib
@@ -133,6 +134,11 @@ class Attack:
         return {"seconds": seconds, "images": self.images, "accuracy": right / self.images}
 
 
+def as_tuple(output):
+    """Logits, and those of inception_v3's auxiliary head behind them."""
+    return output if isinstance(output, tuple) else (output,)
+
+
 class Network:
     """Forward, loss and gradients of all parameters of one of torchvision's networks, on a batch of noise."""
 
@@ -142,9 +148,8 @@ class Network:
     }
 
     def __init__(self, request, configuration):
-        import torchvision
         torch.manual_seed(0)
-        self.network = getattr(torchvision.models, request["net"])(num_classes=1000).train()
+        self.network = reference.torchvision_architecture(request["net"], request["size"], 1000).train()
         if configuration["channels_last"]:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.forward = compiled(self.network, configuration)
@@ -153,7 +158,10 @@ class Network:
 
     def round(self):
         start = time.perf_counter()
-        loss = F.cross_entropy(self.forward(self.x), self.y)
+        logits, *auxiliary = as_tuple(self.forward(self.x))
+        loss = F.cross_entropy(logits, self.y)
+        for head in auxiliary:
+            loss = loss + 0.4 * F.cross_entropy(head, self.y)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         seconds = time.perf_counter() - start
