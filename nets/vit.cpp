@@ -115,14 +115,13 @@ class Heads final : public Module {
 
 /// timm's name of a tensor of a vision transformer, or torchvision's of the files it publishes, as torchvision's of
 /// today; any other name as it is.
-std::string torchvision_name(const std::string& name) {
+std::string torchvision_name(std::string name) {
   constexpr std::pair<std::string_view, std::string_view> beginnings[] = {{"cls_token", "class_token"},
                                                                           {"pos_embed", "encoder.pos_embedding"},
                                                                           {"patch_embed.proj.", "conv_proj."},
                                                                           {"norm.", "encoder.ln."},
                                                                           {"head.", "heads.head."},
-                                                                          {"blocks.", "encoder.layers.encoder_layer_"},
-                                                                          {"encoder.layers.", "encoder.layers."}};
+                                                                          {"blocks.", "encoder.layers.encoder_layer_"}};
   constexpr std::pair<std::string_view, std::string_view> parts[] = {
       {".norm1.", ".ln_1."},
       {".attn.qkv.weight", ".self_attention.in_proj_weight"},
@@ -133,13 +132,10 @@ std::string torchvision_name(const std::string& name) {
       {".mlp.fc2.", ".mlp.3."},
       {".mlp.linear_1.", ".mlp.0."},
       {".mlp.linear_2.", ".mlp.3."}};
-  for (auto const& [theirs, ours] : beginnings) {
-    if (!name.starts_with(theirs)) continue;
-    std::string renamed = std::string(ours) + name.substr(theirs.size());
-    for (auto const& [part, other] : parts)
-      if (size_t const at = renamed.find(part); at != std::string::npos) renamed.replace(at, part.size(), other);
-    return renamed;
-  }
+  for (auto const& [theirs, ours] : beginnings)
+    if (name.starts_with(theirs)) name.replace(0, theirs.size(), ours);
+  for (auto const& [theirs, ours] : parts)
+    if (size_t const at = name.find(theirs); at != std::string::npos) name.replace(at, theirs.size(), ours);
   return name;
 }
 

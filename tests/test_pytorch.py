@@ -36,6 +36,7 @@ from torch.nn import functional as F  # noqa: E402
 BIN = pathlib.Path(os.environ.get("MITH_BIN", "build/bin")).resolve()
 REAL = pathlib.Path(__file__).resolve().parent.parent.parent / "shared/data"
 SEED = 2024
+SMOOTH = 1e-5  # relative, for the gradients of networks without kinks
 
 
 def run(*command):
@@ -67,9 +68,9 @@ class PyTorch(unittest.TestCase):
     def tearDown(self):
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def compare(self, network, folder, share=2):
+    def compare(self, network, folder, share=2, bound=5e-2):
         """The folder's images through PyTorch's network, by the rule of docs/architecture.md, section 9: logits within
-        `share` times PyTorch's own distance from f64."""
+        `share` times PyTorch's own distance from f64, gradients within `bound`, relative."""
         pixels, labels, ours, our_gradient = (torch.from_numpy(np.load(folder / f"{name}.npy"))
                                               for name in ("images", "labels", "logits", "input_gradient"))
         pixels, ours, our_gradient = pixels.permute(0, 3, 1, 2), ours.double().numpy(), our_gradient.double().numpy()
@@ -86,7 +87,7 @@ class PyTorch(unittest.TestCase):
               f"gradient: {relative:.1e} relative, 1 - cosine {1 - cosine:.1e}", flush=True)
         self.assertGreater(size, 0)
         self.assertLessEqual(distance, allowed)
-        self.assertLessEqual(relative, 5e-2)
+        self.assertLessEqual(relative, bound)
         self.assertGreaterEqual(cosine, 0.999)
 
     def written(self, path):
@@ -104,11 +105,11 @@ class PyTorch(unittest.TestCase):
 class FreshNetworks(PyTorch):
     """Every architecture as it is initialised, C, H and W all different where a linear layer follows a flatten."""
 
-    def check(self, net, height, width, channels=3, classes=5, n=2, share=2):
+    def check(self, net, height, width, channels=3, classes=5, n=2, **tolerances):
         np.save(self.dir / "images.npy", reference.images(n, height, width, channels, SEED))
         np.save(self.dir / "labels.npy", np.arange(n) % classes)
         run(BIN / "mith-export-network", net, classes, self.dir)
-        self.compare(self.written(self.dir / "model.safetensors"), self.dir, share)
+        self.compare(self.written(self.dir / "model.safetensors"), self.dir, **tolerances)
 
     def test_cnn(self):
         self.check("cnn", 20, 33)
@@ -148,16 +149,16 @@ class FreshNetworks(PyTorch):
         self.check("inception_v3", 75, 107)
 
     def test_efficientnet_b0(self):
-        self.check("efficientnet_b0", 44, 56)
+        self.check("efficientnet_b0", 44, 56, bound=SMOOTH)
 
     def test_mobilenet_v2(self):
         self.check("mobilenet_v2", 44, 56)
 
     def test_vit(self):
-        self.check("vit:patch=8,layers=2,heads=2,hidden=24,mlp=40", 40, 40, channels=1)
-        self.check("vit:patch=8,layers=1,heads=2,hidden=24,mlp=40,head=12", 16, 16)
-        self.check("vit_tiny", 48, 48)
-        self.check("vit_b_16", 48, 48)
+        self.check("vit:patch=8,layers=2,heads=2,hidden=24,mlp=40", 40, 40, channels=1, bound=SMOOTH)
+        self.check("vit:patch=8,layers=1,heads=2,hidden=24,mlp=40,head=12", 16, 16, bound=SMOOTH)
+        self.check("vit_tiny", 48, 48, bound=SMOOTH)
+        self.check("vit_b_16", 48, 48, bound=SMOOTH)
 
 
 class Programs(PyTorch):

@@ -241,7 +241,8 @@ def run(options):
     works = {"both": ["train", "attack"], "network": [f"network {net}" for net in options.net]}
     works = works.get(options.work, [options.work])
     result = {"works": works, "size": options.size, "network_batch": options.network_batch,
-              "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(), "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
+              "date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
+              "threads": options.threads, "rounds": options.rounds, "data": options.data.name, "limit": options.limit,
               "train_batch": options.train_batch, "attack_batch": options.attack_batch, "attack_spec": ATTACK_SPEC}
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder) / "run"

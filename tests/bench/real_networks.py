@@ -25,8 +25,8 @@ WEIGHTS = DATA / "weights" / "mobilenet_v2_imagenet.safetensors"
 TRAININGS = {
     "resnet18 from scratch": ["--data", BLOOD, "--net", "resnet18:stem=3x3", "--epochs", 10, "--schedule", "cosine",
                               "--augment", "flip", "--class-weights", "none"],
-    "leukaemia network": ["--data", BLOOD, "--net", "rdmaa-leukemia", "--size", 64, "--epochs", 30, "--schedule",
-                          "cosine", "--augment", "flip", "--class-weights", "none"],
+    "leukaemia network": ["--data", BLOOD, "--net", "rdmaa-leukemia", "--size", 64, "--epochs", 40, "--patience", 40,
+                          "--schedule", "cosine", "--augment", "flip,rotate:180", "--class-weights", "none"],
     "chest: cnn": ["--data", CHEST, "--net", "cnn", "--size", 128],
     "chest: mobilenet_v2 from ImageNet": ["--data", CHEST, "--net", "mobilenet_v2:normalize=half", "--size", 128,
                                           "--init", WEIGHTS, "--fixed-statistics", "--epochs", 5, "--schedule",
