@@ -7,6 +7,7 @@
 #include "apps/bench/kernel_case.h"
 #include "apps/bench/task.h"
 #include "apps/common/command_line.h"
+#include "apps/common/inputs.h"
 #include "apps/common/registry_help.h"
 #include "apps/common/training.h"
 #include "attacks/attack.h"
@@ -65,7 +66,7 @@ class TrainTask final : public Task {
 class AttackTask final : public Task {
  public:
   AttackTask(const Options& o, const DataParts& parts, int64_t seed)
-      : network_(o.model.empty() ? build_network({.net = o.net}, nullptr, parts, seed) : load_network(o.model)),
+      : network_(o.model.empty() ? build_network({.net = o.net}, nullptr, parts, seed) : open_model(o.model).network),
         classifier_(*network_),
         attack_(make_attack(o.attack)),
         source_(parts.test.source) {

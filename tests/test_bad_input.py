@@ -223,7 +223,10 @@ class BadInput(Scratch):
             self.assertIn("is no classifier: it is for", line)
             [line] = run("mith-bench", "network", "--net", net, code=2).stderr.splitlines()
             self.assertIn("is no classifier: it is for", line)
-            line = self.refuse("mith-evaluate", "--model", f"{net}@{foreign}", "--data", DATA, naming=net)
+            model = f"{net}@{foreign}"
+            line = self.refuse("mith-evaluate", "--model", model, "--data", DATA, naming=net)
+            self.assertIn("is no classifier: it is for", line)
+            [line] = run("mith-bench", "attack", "--model", model, "--data", DATA, code=2).stderr.splitlines()
             self.assertIn("is no classifier: it is for", line)
 
     def test_options(self):
