@@ -142,10 +142,12 @@ int train(int argc, char** argv) {
   require(!o.data.empty() || only_summary, "--data is missing");
   require(!o.out.empty() || only_summary, "--out is missing");
   require(!o.fixed_statistics || !o.init.empty(), "--fixed-statistics: there are none without --init");
+  require(o.unfreeze_after < 0 || !o.freeze.empty(), "--unfreeze-after: nothing is frozen without --freeze");
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
   for (const std::string& attack : o.adversarial) make_attack(attack);
 
   auto const init = read_initial_weights(o.init);
+  if (init) take_fixed_statistics(o, *init);
   if (o.data.empty()) {
     print_summary(*network_without_data(o, init.get()), line.common.json);
     return 0;

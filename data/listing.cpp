@@ -170,9 +170,9 @@ std::vector<CsvRow> csv_rows(const fs::path& file) {
 
 Part part_named(const std::string& name) {
   std::string const n = lower(name);
-  if (n == "train") return Part::train;
-  if (n == "val" || n == "validation") return Part::validation;
-  return n == "test" ? Part::test : Part::none;
+  if (n == "train" || n == "training") return Part::train;
+  if (n == "val" || n == "valid" || n == "validation") return Part::validation;
+  return n == "test" || n == "testing" ? Part::test : Part::none;
 }
 
 std::string group_of_name(const std::string& file_name) {

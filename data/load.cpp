@@ -184,8 +184,7 @@ std::pair<std::string, std::string> split_data_name(const std::string& data) {
   bool const names_part = source.starts_with(synthetic_prefix)
                               ? part.find('=') == std::string::npos
                               : !std::filesystem::exists(data, error) && std::filesystem::exists(source, error);
-  require(!names_part, "data ", data, ": unknown part '", part, "'", suggestion(part, {"train", "val", "test"}),
-          "; known are train, val and test");
+  require(!names_part, "data ", data, ": unknown part '", part, "'", suggestion(part, {"train", "val", "test"}));
   return {data, ""};
 }
 

@@ -236,10 +236,9 @@ Nets::Add register_vit(const std::string& name, const std::string& summary) {
                 .summary = summary,
                 .paper = "Dosovitskiy et al. 2021, An image is worth 16x16 words; torchvision's layout and names",
                 .rule = "patches by convolution; class token; learned positions; layers of x + attention(norm(x)),\n"
-                        "x + mlp(norm(x)) with GELU; layer norm; linear K on the class token",
-                .facts = {{"input",
-                           "any multiple of the patch, 1 or 3 channels; positions of other sizes are "
-                           "interpolated when weights are loaded"}}},
+                        "x + mlp(norm(x)) with GELU; layer norm; linear K on the class token;\n"
+                        "positions of weights for another size are interpolated",
+                .facts = {{"input", "any multiple of the patch, 1 or 3 channels"}}},
           default_fields<Options>(),
           [name](const Spec& spec, const NetworkOptions& options) -> std::unique_ptr<Network> {
             auto const o = configure<Options>(spec, "net " + name);

@@ -116,6 +116,15 @@ class Training(Scratch):
         for name in ("model.safetensors", "last.safetensors"):
             self.assertEqual((self.dir / "whole" / name).read_bytes(), (parts / name).read_bytes())
 
+    def test_resume_of_a_run_that_was_killed_in_its_first_epoch(self):
+        (self.dir / "run").mkdir()
+        (self.dir / "run/config.json").write_text("{}")
+        (self.dir / "run/events.out.tfevents.1").write_text("")
+        said = self.train("--epochs", 1, "--resume").stderr
+        self.assertIn("ended before its first epoch did; starting anew", said)
+        self.assertFalse((self.dir / "run/events.out.tfevents.1").exists())
+        self.assertTrue((self.dir / "run/model.safetensors").exists())
+
     def test_resume_refuses_other_options(self):
         self.train("--epochs", 1)
         self.assertIn("lr", self.train("--epochs", 2, "--lr", "0.1", "--resume", code=2).stderr)
@@ -214,8 +223,34 @@ class Training(Scratch):
         self.assertEqual(value(before, "conv2.bias"), value(after, "conv2.bias"))
         self.assertNotEqual(value(before, "conv3.weight"), value(after, "conv3.weight"))
         self.assertIn("conv1", self.train("--freeze", "conf1", code=2, out="other").stderr)
+        self.assertIn("--freeze", self.train("--unfreeze-after", 2, code=2, out="other").stderr)
         self.assertIn("--lr-for", self.train("--lr-for", "fc9=1", code=2, out="other").stderr)
         self.assertFalse((self.dir / "other").exists())
+
+    def test_a_run_with_fixed_statistics_is_continued_with_them(self):
+        def statistics(folder):
+            header, data = safetensors(folder / "model.safetensors")
+            return [data[slice(*header[name]["data_offsets"])] for name in sorted(header) if "running_" in name]
+
+        fixed = ("--init", self.baseline, "--fixed-statistics", "--epochs", 1)
+        self.assertNotIn("--fixed-statistics", self.train(*fixed, out="fixed", net=()).stderr)
+        said = self.train("--init", self.dir / "fixed", "--epochs", 1, out="on", net=()).stderr
+        self.assertIn("fixed was trained with --fixed-statistics, and so is this", said)
+        self.assertTrue(statistics(self.baseline))
+        self.assertEqual(statistics(self.dir / "on"), statistics(self.baseline))
+
+    def test_weights_without_a_head(self):
+        self.train("--epochs", 1, net=("--net", "resnet18", "--size", 32))
+        header, data = safetensors(self.dir / "run/model.safetensors")
+        ends = min(header.pop(f"fc.{part}")["data_offsets"][0] for part in ("weight", "bias"))
+        self.assertEqual(ends, max(header[name]["data_offsets"][1] for name in header if name != "__metadata__"))
+        del header["__metadata__"]
+        backbone = write_safetensors(self.dir / "backbone.safetensors", header, data[:ends])
+        for head, anew in (((), "fc.weight, fc.bias"),
+                           (("--head", 8), "fc.0.weight, fc.0.bias, fc.2.weight, fc.2.bias")):
+            said = self.train("--init", backbone, "--epochs", 1, *head, "--force",
+                              net=("--net", "resnet18", "--size", 32)).stderr
+            self.assertIn(f"backbone.safetensors has no head: {anew} start anew", said)
 
     def test_head_is_replaced_for_other_classes(self):
         folder = self.dir / "images"

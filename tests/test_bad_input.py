@@ -122,6 +122,11 @@ class BadInput(Scratch):
         other["renamed.weight"] = other.pop(name)
         self.refuse_model(f"cnn@{write_safetensors(self.dir / 'other.safetensors', other, data)}",
                           "other.safetensors")
+        first = header["bn.running_var"]["data_offsets"][0]
+        negative = data[:first] + struct.pack("<f", -1) + data[first + 4:]
+        line = self.refuse_model(f"cnn@{write_safetensors(self.dir / 'negative.safetensors', header, negative)}",
+                                 "negative.safetensors")
+        self.assertIn("bn.running_var holds negative variances", line)
         self.refuse_model(self.dir / "absent", "absent")
         self.refuse_model("nonet@" + str(self.baseline / "model.safetensors"), "nonet")
 

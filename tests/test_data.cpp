@@ -341,6 +341,9 @@ TEST_CASE("names of parts, part_of and write_split") {
   CHECK(split_data_name("x.npz") == std::pair<std::string, std::string>{"x.npz", ""});
   CHECK(split_data_name("synthetic:mri:n=5:validation") ==
         std::pair<std::string, std::string>{"synthetic:mri:n=5", "val"});
+  CHECK(split_data_name("xrays:Testing").second == "test");
+  CHECK(split_data_name("xrays:valid").second == "val");
+  CHECK(split_data_name("xrays:TRAINING").second == "train");
   CHECK(split_data_name("synthetic:mri").second.empty());
   TemporaryFolder const folder;
   write_class_folders(folder / "set");

@@ -123,7 +123,9 @@ TEST_CASE("the nearest name is suggested, a far one is not") {
   CHECK(nearest("square", known).empty());
   CHECK(nearest("x", {}).empty());
   CHECK(suggestion("pgdd", known) == "; did you mean 'pgd'?");
-  CHECK(suggestion("zebra", known).empty());
+  CHECK(suggestion("zebra", known) == "; known: pgd, fgsm, autoattack, deepfool, mobilenet_v2");
+  CHECK(suggestion("zebra", std::vector<std::string>(100, "long enough")).empty());
+  CHECK(suggestion("zebra", {}).empty());
 }
 
 TEST_CASE("a configuration reads its spec and writes it canonically") {
@@ -157,10 +159,11 @@ TEST_CASE("a bad value names the attack, the key and the range") {
   CHECK(error("pgd:eps=nan") == "attack pgd: eps=nan is not a number");
   CHECK(error("pgd:steps=0") == "attack pgd: steps=0 is outside [1, 1000]");
   CHECK(error("pgd:steps=1.5") == "attack pgd: steps=1.5 is not an integer");
-  CHECK(error("pgd:loss=margn") == "attack pgd: loss=margn is none of ce, margin; did you mean 'margin'?");
+  CHECK(error("pgd:loss=margn") == "attack pgd: loss=margn is unknown; did you mean 'margin'?");
   CHECK(error("pgd:random_start=2") == "attack pgd: random_start=2 is neither true nor false");
   CHECK(error("pgd:step=5") == "attack pgd: unknown key 'step'; did you mean 'steps'?");
-  CHECK(error("pgd:zebra=5") == "attack pgd: unknown key 'zebra'");
+  CHECK(error("pgd:zebra=5") ==
+        "attack pgd: unknown key 'zebra'; known: eps, rate, steps, limit, random_start, loss, note");
 }
 
 TEST_CASE("a list of integers is written with dashes, an empty one not at all") {

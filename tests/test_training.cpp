@@ -269,6 +269,27 @@ TEST_CASE("fixed statistics stay in training, and the rest trains") {
   }
 }
 
+TEST_CASE("a frozen batch norm keeps its statistics and uses them") {
+  ToyImages const images;
+  auto const net = small_cnn();
+  auto const optimizer = make_adam(net->trainable());
+  std::map<std::string, std::vector<float>> before;
+  for (auto const& [name, p] : net->parameters()) {
+    if (name.starts_with("bn.") && !p->buffer) p->trainable = false;
+    if (p->value.dtype() == DType::f32) before[name] = p->value.to_host<float>();
+  }
+  Trainer(*net, *optimizer, {.epochs = 1}).fit(images, images);
+  int64_t kept = 0;
+  for (auto const& [name, p] : net->parameters()) {
+    if (p->value.dtype() != DType::f32) continue;
+    CAPTURE(name);
+    bool const frozen = name.starts_with("bn.");
+    CHECK((p->value.to_host<float>() == before[name]) == frozen);
+    kept += frozen;
+  }
+  CHECK(kept == 4);
+}
+
 TEST_CASE("Adam's first step on a parameter is the learning rate long, however late it comes") {
   LinearNet net(small_images());
   net.initialise(1);

@@ -93,8 +93,8 @@ void CommandLine::choice(const std::string& name, std::string& target, const std
   std::string shown;
   for (const std::string& c : choices) shown += (shown.empty() ? "" : "|") + c;
   add(name, shown, target, help, [=, &target](const std::string& given) {
-    require(std::find(choices.begin(), choices.end(), given) != choices.end(), name, ": unknown value '", given,
-            "', not one of ", shown, suggestion(given, choices));
+    require(std::find(choices.begin(), choices.end(), given) != choices.end(), name, ": unknown value '", given, "'",
+            suggestion(given, choices));
     target = given;
   });
 }

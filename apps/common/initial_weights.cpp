@@ -3,6 +3,7 @@
 
 #include "apps/common/command_line.h"
 #include "apps/common/training.h"
+#include "engine/files/files.h"
 #include "engine/train/progress.h"
 
 namespace mith {
@@ -116,12 +117,15 @@ struct Transfer {
 struct Heads {
   std::string path;
   std::optional<Head> own, stored;
+  bool missing = false;  ///< the file has nothing in the head's place, as a mere backbone
 };
 
 Heads heads_of(const Network& network, const Transfer& transfer) {
   std::string const path = head_path(network);
   if (path.empty()) return {};
-  return {path, find_head(transfer.own, path), find_head(transfer.file.tensors, path)};
+  auto const in_head = [&](const StoredTensor& t) { return is_inside(t.name, path); };
+  return {path, find_head(transfer.own, path), find_head(transfer.file.tensors, path),
+          std::ranges::none_of(transfer.file.tensors, in_head)};
 }
 
 /// Leaves out the last layers where they tell other classes apart.
@@ -141,6 +145,11 @@ void leave_other_head(Transfer& transfer, const Heads& heads) {
   if (!heads.own || !heads.stored || heads.own->widths == heads.stored->widths) return;
   transfer.start_anew(cat(" ends in a head of ", text_of(*heads.stored), ", the net in ", text_of(*heads.own)),
                       [&](const StoredTensor& t) { return is_inside(t.name, heads.path); });
+}
+
+void leave_missing_head(Transfer& transfer, const Heads& heads) {
+  if (heads.missing)
+    transfer.start_anew(" has no head", [&](const StoredTensor& t) { return is_inside(t.name, heads.path); });
 }
 
 /// Leaves out all but the shared module where the weights are of another net of the family.
@@ -169,6 +178,15 @@ void load_wanted(Network& network, const Transfer& transfer, const std::vector<s
             names.empty() ? "" : names.front());
 }
 
+/// What a run's config.json says of --fixed-statistics; no for a file without a run around it.
+bool had_fixed_statistics(const fs::path& run) {
+  std::error_code error;
+  if (!fs::is_directory(run, error) || !fs::exists(run / "config.json", error)) return false;
+  Json const config = Json::parse(read_text(run / "config.json"), nullptr, false);
+  if (!config.is_object() || !config.contains("options") || !config["options"].is_object()) return false;
+  return config["options"].value("fixed-statistics", Json(false)) == true;
+}
+
 }  // namespace
 
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
@@ -179,8 +197,15 @@ std::unique_ptr<InitialWeights> read_initial_weights(const std::string& text) {
   init->file = fs::is_directory(text, error) ? (fs::path(text) / "model.safetensors").string() : text;
   init->weights = read_safetensors(init->file);
   auto const net = init->weights.metadata.find("mithridate.net");
+  init->fixed_statistics = had_fixed_statistics(text);
   if (net != init->weights.metadata.end()) init->origin = load_network(net->second + "@" + init->file);
   return init;
+}
+
+void take_fixed_statistics(TrainOptions& options, const InitialWeights& init) {
+  if (options.fixed_statistics || !init.fixed_statistics) return;
+  options.fixed_statistics = true;
+  say(cat("note: ", options.init, " was trained with --fixed-statistics, and so is this"));
 }
 
 void load_initial_weights(Network& network, const InitialWeights& init) {
@@ -188,6 +213,7 @@ void load_initial_weights(Network& network, const InitialWeights& init) {
   Heads const heads = heads_of(network, transfer);
   leave_other_classes(transfer, heads, network, init);
   leave_other_head(transfer, heads);
+  leave_missing_head(transfer, heads);
   leave_all_but_shared(transfer, shared_module(network));
   auto const anew = names_anew(transfer);
   if (anew.empty()) {

@@ -1,5 +1,6 @@
 #include "apps/common/training.h"
 #include "engine/files/files.h"
+#include "engine/train/progress.h"
 
 namespace mith {
 namespace fs = std::filesystem;
@@ -42,9 +43,11 @@ bool has_checkpoint(const fs::path& folder) {
 RunFolder::RunFolder(const TrainOptions& options, const Json& now) : path_(options.out) {
   fs::path const config = path_ / "config.json";
   std::vector<fs::path> const found = run_files(path_);
-  bool const holds_run = !found.empty();
+  bool const holds_run = !found.empty(), killed_at_once = holds_run && !has_checkpoint(path_);
   std::error_code hidden;
-  if (options.resume) {
+  if (options.resume && killed_at_once) {
+    say(cat("note: ", path_.string(), " ended before its first epoch did; starting anew"));
+  } else if (options.resume) {
     require(fs::exists(path_ / "last.safetensors", hidden), "--resume: ", path_.string(), " holds no run to continue");
     Json const previous = Json::parse(read_text(config), nullptr, false);
     require(previous.is_object() && previous.contains("options"), config.string(), ": not a run's configuration");

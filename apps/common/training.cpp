@@ -1,6 +1,7 @@
 #include "apps/common/training.h"
 
 #include <algorithm>
+#include <set>
 
 #include "apps/common/command_line.h"
 #include "engine/spec/spec.h"
@@ -160,14 +161,15 @@ std::vector<float> balanced_class_weights(const ImageSet& images) {
 std::vector<size_t> with_prefix(const std::vector<Module::Named>& parameters, const std::string& prefix,
                                 const std::string& option) {
   std::vector<size_t> found;
-  std::vector<std::string> known;
+  std::set<std::string> known;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const std::string& name = parameters[i].name;
     if (name == prefix || name.rfind(prefix + ".", 0) == 0) found.push_back(i);
     for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
-      known.push_back(name.substr(0, dot));
+      known.insert(name.substr(0, dot));
   }
-  require(!found.empty(), option, ": no parameter under '", prefix, "'", suggestion(prefix, known));
+  require(!found.empty(), option, ": no parameter under '", prefix, "'",
+          suggestion(prefix, {known.begin(), known.end()}));
   return found;
 }
 

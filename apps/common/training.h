@@ -33,13 +33,17 @@ struct InitialWeights {
   std::string file;
   SafetensorsFile weights;
   std::unique_ptr<Network> origin;  ///< null if the file says nothing
+  bool fixed_statistics = false;    ///< whether they were trained so
 };
 /// A run folder or a .safetensors file; empty text gives nothing.
 std::unique_ptr<InitialWeights> read_initial_weights(const std::string& init);
 
-/// Copies them into the network. Left as they are, saying so, are a head of other dense layers, the last layers where
-/// the number of classes differs, and, in a net whose entry has the fact "shares", everything but that module where
-/// the weights are of another net; any other difference throws UsageError.
+/// Goes on as the weights were trained: batch norms that never used a batch's own statistics do not bear it.
+void take_fixed_statistics(TrainOptions&, const InitialWeights&);
+
+/// Copies them into the network. Left as they are, saying so, are a head that they lack or have in other dense
+/// layers, the last layers where the number of classes differs, and, in a net whose entry has the fact "shares",
+/// everything but that module where the weights are of another net; any other difference throws UsageError.
 void load_initial_weights(Network&, const InitialWeights&);
 
 /// Whether the net has the key `head`.

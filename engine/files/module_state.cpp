@@ -54,6 +54,10 @@ bool all_finite(const Tensor& value) {
   });
 }
 
+bool all_at_least_zero(const Tensor& value) {
+  return std::ranges::all_of(value.to_host<float>(), [](float v) { return v >= 0; });
+}
+
 /// PyTorch counts batches in a scalar that only momentum=None reads: no file needs it.
 bool may_be_missing(const std::string& name) { return name.ends_with("num_batches_tracked"); }
 
@@ -141,6 +145,8 @@ LoadReport load_state(Module& module, const SafetensorsFile& source, const std::
     if (is_floating(value.dtype())) {
       value = value.cast(parameter->value.dtype());
       require(all_finite(value), file_name, ": ", name, " holds NaN or infinite values");
+      require(!name.ends_with("running_var") || all_at_least_zero(value), file_name, ": ", name,
+              " holds negative variances");
     }
     pending.push_back({parameter, to_held(value, parameter->layout, parameter->value.shape())});
   }

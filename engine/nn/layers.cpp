@@ -80,7 +80,8 @@ BatchNorm::BatchNorm(int64_t channels, double momentum, double epsilon)
 
 Tensor BatchNorm::forward(const Tensor& x, Context& context) {
   BatchNormState state{mean_.value, variance_.value, momentum_, epsilon_};
-  if (!context.training || context.fixed_statistics) return batch_norm_eval(x, weight_.value, bias_.value, state);
+  bool const fixed = context.fixed_statistics || !weight_.trainable;  // frozen is frozen whole
+  if (!context.training || fixed) return batch_norm_eval(x, weight_.value, bias_.value, state);
   if (context.update_statistics) {
     int64_t const seen = batches_.value.to_host<int64_t>()[0] + 1;
     batches_.value.copy_from(Tensor::from(std::vector{seen}, {}, Device::cpu));

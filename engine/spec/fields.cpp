@@ -6,12 +6,6 @@
 namespace mith {
 namespace {
 
-std::string list(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 template <class T>
 Field number_field(std::string key, T& target, std::string help, double low, double high) {
   auto set = [key, &target, low, high](std::string_view text) {
@@ -95,7 +89,7 @@ void Fields::flag(std::string key, bool& target, std::string help) {
 void Fields::text(std::string key, std::string& target, std::string help, std::vector<std::string> choices) {
   auto set = [key, &target, choices = std::move(choices)](std::string_view text) {
     bool const allowed = choices.empty() || std::ranges::find(choices, text) != choices.end();
-    require(allowed, key, "=", text, " is none of ", list(choices), suggestion(text, choices));
+    require(allowed, key, "=", text, " is unknown", suggestion(text, choices));
     return target = text;
   };
   fields_.push_back({std::move(key), std::move(help), target, "text", std::move(set)});

@@ -47,7 +47,10 @@ std::string nearest(std::string_view name, const std::vector<std::string>& known
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& known) {
   std::string const near = nearest(name, known);
-  return near.empty() ? "" : "; did you mean '" + near + "'?";
+  if (!near.empty()) return "; did you mean '" + near + "'?";
+  std::string all;
+  for (const std::string& one : known) all += (all.empty() ? "" : ", ") + one;
+  return all.empty() || all.size() > 300 ? "" : "; known: " + all;
 }
 
 }  // namespace mith
