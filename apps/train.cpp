@@ -168,8 +168,8 @@ int train(int argc, char** argv) {
   add_callbacks(trainer, o, folder.path());
   Json config = run_configuration(o, options, parts, *network);
   int64_t const done = folder.resuming() ? resume(trainer, folder.path() / "last.safetensors") : 0;
+  folder.write_config(config);  // first: by it --resume knows the folder as a run's
   if (!folder.resuming()) write_split(parts, folder.path() / "split.json");
-  folder.write_config(config);
 
   say(cat("training ", network->spec(), " (", network->parameter_count(), " parameters) on ", parts.train.size(),
           " images of ", o.data, ", validating on ", parts.validation.size()));

@@ -37,7 +37,7 @@ Augmentation Augmentation::parse(const std::string& text) {
       require(augmentation.rotate >= 0 && augmentation.rotate <= 180, "augmentation '", item,
               "': degrees must be 0 to 180");
     } else {
-      throw UsageError(cat("unknown augmentation '", item, "'; known are flip and rotate:DEGREES"));
+      throw UsageError(cat("unknown augmentation '", item, "'", suggestion(item, {"flip", "rotate:DEGREES"})));
     }
     first = comma + 1;
   }

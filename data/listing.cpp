@@ -110,7 +110,8 @@ Columns columns_of(const std::vector<std::string>& header, const std::string& wh
                         : name == "group" ? &columns.group
                         : name == "split" ? &columns.split
                                           : nullptr;
-    require(column, where, ": unknown column '", header[i], "'; known are path, label, group and split");
+    require(column, where, ": unknown column '", header[i], "'",
+            suggestion(header[i], {"path", "label", "group", "split"}));
     *column = static_cast<int>(i);
   }
   require(columns.label >= 0, where, ": the header has no column 'label'");

@@ -137,7 +137,7 @@ const ImageSet& part_of(const DataParts& parts, const std::string& part) {
   if (part == "train") found = &parts.train;
   if (part == "val" || part == "validation") found = &parts.validation;
   if (part == "test") found = &parts.test;
-  require(found, "unknown part '", part, "'; known are train, val and test");
+  require(found, "unknown part '", part, "'", suggestion(part, {"train", "val", "test"}));
   require(found->size() > 0, parts.train.source, " has no images in its ", part, " part");
   return *found;
 }

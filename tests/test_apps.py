@@ -117,13 +117,28 @@ class Training(Scratch):
             self.assertEqual((self.dir / "whole" / name).read_bytes(), (parts / name).read_bytes())
 
     def test_resume_of_a_run_that_was_killed_in_its_first_epoch(self):
-        (self.dir / "run").mkdir()
-        (self.dir / "run/config.json").write_text("{}")
+        self.train("--epochs", 1)
+        for name in ["model.safetensors", "last.safetensors"]:
+            (self.dir / "run" / name).unlink()
         (self.dir / "run/events.out.tfevents.1").write_text("")
+        self.assertIn("lr", self.train("--epochs", 1, "--lr", "0.1", "--resume", code=2).stderr)
         said = self.train("--epochs", 1, "--resume").stderr
         self.assertIn("ended before its first epoch did; starting anew", said)
         self.assertFalse((self.dir / "run/events.out.tfevents.1").exists())
         self.assertTrue((self.dir / "run/model.safetensors").exists())
+
+    def test_resume_leaves_what_is_no_run_alone(self):
+        for i, text in enumerate(["mine", "{}", '{"program": "another", "options": {}}', None]):
+            folder = self.dir / f"notes{i}"
+            folder.mkdir()
+            (folder / "split.json").write_text("split")
+            if text is not None:
+                (folder / "config.json").write_text(text)
+            said = self.train("--epochs", 1, "--resume", out=folder.name, code=2).stderr
+            self.assertIn("not valid JSON" if text == "mine" else "holds no run to continue", said)
+            self.assertEqual((folder / "split.json").read_text(), "split")
+            if text is not None:
+                self.assertEqual((folder / "config.json").read_text(), text)
 
     def test_resume_refuses_other_options(self):
         self.train("--epochs", 1)

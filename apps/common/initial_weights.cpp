@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "apps/common/command_line.h"
+#include "apps/common/inputs.h"
 #include "apps/common/training.h"
 #include "engine/files/files.h"
 #include "engine/train/progress.h"
@@ -118,14 +119,16 @@ struct Heads {
   std::string path;
   std::optional<Head> own, stored;
   bool missing = false;  ///< the file has nothing in the head's place, as a mere backbone
+  bool has(const StoredTensor& tensor) const { return is_inside(tensor.name, path); }
 };
 
 Heads heads_of(const Network& network, const Transfer& transfer) {
-  std::string const path = head_path(network);
-  if (path.empty()) return {};
-  auto const in_head = [&](const StoredTensor& t) { return is_inside(t.name, path); };
-  return {path, find_head(transfer.own, path), find_head(transfer.file.tensors, path),
-          std::ranges::none_of(transfer.file.tensors, in_head)};
+  Heads heads{.path = head_path(network)};
+  if (heads.path.empty()) return {};
+  heads.own = find_head(transfer.own, heads.path);
+  heads.stored = find_head(transfer.file.tensors, heads.path);
+  heads.missing = std::ranges::none_of(transfer.file.tensors, [&](const StoredTensor& t) { return heads.has(t); });
+  return heads;
 }
 
 /// Leaves out the last layers where they tell other classes apart.
@@ -144,12 +147,11 @@ void leave_other_classes(Transfer& transfer, const Heads& heads, const Network& 
 void leave_other_head(Transfer& transfer, const Heads& heads) {
   if (!heads.own || !heads.stored || heads.own->widths == heads.stored->widths) return;
   transfer.start_anew(cat(" ends in a head of ", text_of(*heads.stored), ", the net in ", text_of(*heads.own)),
-                      [&](const StoredTensor& t) { return is_inside(t.name, heads.path); });
+                      [&](const StoredTensor& t) { return heads.has(t); });
 }
 
 void leave_missing_head(Transfer& transfer, const Heads& heads) {
-  if (heads.missing)
-    transfer.start_anew(" has no head", [&](const StoredTensor& t) { return is_inside(t.name, heads.path); });
+  if (heads.missing) transfer.start_anew(" has no head", [&](const StoredTensor& t) { return heads.has(t); });
 }
 
 /// Leaves out all but the shared module where the weights are of another net of the family.
@@ -181,8 +183,7 @@ void load_wanted(Network& network, const Transfer& transfer, const std::vector<s
 /// What a run's config.json says of --fixed-statistics; no for a file without a run around it.
 bool had_fixed_statistics(const fs::path& run) {
   std::error_code error;
-  if (!fs::is_directory(run, error) || !fs::exists(run / "config.json", error)) return false;
-  Json const config = Json::parse(read_text(run / "config.json"), nullptr, false);
+  Json const config = fs::is_directory(run, error) ? configuration_of(run) : Json();
   if (!config.is_object() || !config.contains("options") || !config["options"].is_object()) return false;
   return config["options"].value("fixed-statistics", Json(false)) == true;
 }

@@ -16,14 +16,6 @@ namespace {
 /// mith-train's default.
 const std::string default_split = "80/10/10";
 
-Json configuration_of(const fs::path& folder) {
-  fs::path const file = folder / "config.json";
-  if (!fs::exists(file)) return nullptr;
-  Json parsed = Json::parse(read_text(file), nullptr, false);
-  require(!parsed.is_discarded(), file.string(), ": not valid JSON");
-  return parsed;
-}
-
 /// Phantoms of one name and seed begin with the same images, however many and however large.
 bool same_phantom(const std::string& a, const std::string& b) {
   constexpr std::string_view prefix = "synthetic:";
@@ -85,6 +77,15 @@ std::string lasting_name(const std::string& source) {
   std::error_code error;
   fs::path const absolute = fs::exists(source, error) ? fs::canonical(source, error) : fs::path(source);
   return error ? source : absolute.string();
+}
+
+Json configuration_of(const fs::path& folder) {
+  fs::path const file = folder / "config.json";
+  std::error_code error;
+  if (!fs::exists(file, error)) return nullptr;
+  Json parsed = Json::parse(read_text(file), nullptr, false);
+  require(!parsed.is_discarded(), file.string(), ": not valid JSON");
+  return parsed;
 }
 
 bool same_source(const std::string& a, const std::string& b) {

@@ -1,5 +1,6 @@
 // MODEL and DATA of a command line, opened and made to fit each other.
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ struct Model {
 
 /// A run folder or NET@weights.safetensors. Throws UsageError naming it, also for a `+defence` suffix.
 Model open_model(const std::string& text);
+
+/// A run's config.json; null without one. UsageError if it is no JSON.
+Json configuration_of(const std::filesystem::path& run);
 
 struct PartOptions {
   std::string default_part = "test";  ///< when DATA names none

@@ -1,3 +1,4 @@
+#include "apps/common/inputs.h"
 #include "apps/common/training.h"
 #include "engine/files/files.h"
 #include "engine/train/progress.h"
@@ -38,29 +39,33 @@ bool has_checkpoint(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors", hidden) || fs::exists(folder / "last.safetensors", hidden);
 }
 
+/// The options of the run that this folder holds. UsageError if it holds none that --resume could go on with.
+Json options_to_continue(const fs::path& folder) {
+  Json const previous = configuration_of(folder);
+  require(previous.is_object() && previous.value("program", Json()) == "mith-train" && previous.contains("options"),
+          "--resume: ", folder.string(), " holds no run to continue");
+  return previous["options"];
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const TrainOptions& options, const Json& now) : path_(options.out) {
-  fs::path const config = path_ / "config.json";
   std::vector<fs::path> const found = run_files(path_);
-  bool const holds_run = !found.empty(), killed_at_once = holds_run && !has_checkpoint(path_);
   std::error_code hidden;
-  if (options.resume && killed_at_once) {
-    say(cat("note: ", path_.string(), " ended before its first epoch did; starting anew"));
-  } else if (options.resume) {
-    require(fs::exists(path_ / "last.safetensors", hidden), "--resume: ", path_.string(), " holds no run to continue");
-    Json const previous = Json::parse(read_text(config), nullptr, false);
-    require(previous.is_object() && previous.contains("options"), config.string(), ": not a run's configuration");
-    require_same_run(config, previous["options"], now);
-    resuming_ = true;
-  } else if (holds_run) {
+  if (options.resume) {
+    require_same_run(path_ / "config.json", options_to_continue(path_), now);
+    resuming_ = fs::exists(path_ / "last.safetensors", hidden);
+    require(resuming_ || !has_checkpoint(path_), "--resume: ", path_.string(),
+            " has no last.safetensors to go on from");
+    if (!resuming_) say(cat("note: ", path_.string(), " ended before its first epoch did; starting anew"));
+  } else if (!found.empty()) {
     require(options.force, "--out ", path_.string(), " already holds ",
             has_checkpoint(path_) ? "a run (--resume continues it, --force replaces it)"
                                   : found[0].filename().string() + ", which a run would replace (--force does)");
   }
   created_ = !fs::exists(path_, hidden);
   make_writable_folder(path_);
-  if (holds_run && !resuming_) remove_run(path_);
+  if (!resuming_) remove_run(path_);
 }
 
 RunFolder::~RunFolder() {
