@@ -9,6 +9,9 @@ namespace mith {
 /// 2015).
 Conv2d::Options convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t groups = 1);
 
+/// A batch norm with ReLU in the same pass.
+constexpr BatchNormOptions rectified{.activation = Activation::relu};
+
 /// A 3x3 convolution with bias that keeps the size, with PyTorch's initial weights; an activation runs in its epilogue.
 Conv2d::Options biased_convolution(int64_t in, int64_t out, Activation activation = Activation::none);
 

@@ -22,15 +22,15 @@ Conv2d::Options dense_convolution(int64_t in, int64_t out, int64_t kernel, int64
 class DenseLayer final : public Module {
  public:
   explicit DenseLayer(int64_t in)
-      : norm1_(add("norm1", std::make_unique<BatchNorm>(in))),
+      : norm1_(add("norm1", std::make_unique<BatchNorm>(in, rectified))),
         conv1_(add("conv1", std::make_unique<Conv2d>(dense_convolution(in, 4 * growth, 1)))),
-        norm2_(add("norm2", std::make_unique<BatchNorm>(4 * growth))),
+        norm2_(add("norm2", std::make_unique<BatchNorm>(4 * growth, rectified))),
         conv2_(add("conv2", std::make_unique<Conv2d>(dense_convolution(4 * growth, growth, 3)))) {}
 
  protected:
   Tensor forward(const Tensor& x, Context& context) override {
-    Tensor const narrow = conv1_(relu(norm1_(x, context)), context);
-    return concat({x, conv2_(relu(norm2_(narrow, context)), context)});
+    Tensor const narrow = conv1_(norm1_(x, context), context);
+    return concat({x, conv2_(norm2_(narrow, context), context)});
   }
 
  private:
@@ -62,13 +62,11 @@ class DenseBlock final : public Module {
 class Transition final : public Module {
  public:
   explicit Transition(int64_t in)
-      : norm_(add("norm", std::make_unique<BatchNorm>(in))),
+      : norm_(add("norm", std::make_unique<BatchNorm>(in, rectified))),
         conv_(add("conv", std::make_unique<Conv2d>(dense_convolution(in, in / 2, 1)))) {}
 
  protected:
-  Tensor forward(const Tensor& x, Context& context) override {
-    return avg_pool2d(conv_(relu(norm_(x, context)), context));
-  }
+  Tensor forward(const Tensor& x, Context& context) override { return avg_pool2d(conv_(norm_(x, context), context)); }
 
  private:
   BatchNorm& norm_;
@@ -80,7 +78,7 @@ class DenseFeatures final : public Module {
  public:
   explicit DenseFeatures(const std::vector<int64_t>& depths)
       : conv0_(add("conv0", std::make_unique<Conv2d>(dense_convolution(3, 2 * growth, 7, 2)))),
-        norm0_(add("norm0", std::make_unique<BatchNorm>(2 * growth))) {
+        norm0_(add("norm0", std::make_unique<BatchNorm>(2 * growth, rectified))) {
     channels = 2 * growth;
     for (size_t i = 0; i < depths.size(); ++i) {
       std::string const number = std::to_string(i + 1);
@@ -90,20 +88,20 @@ class DenseFeatures final : public Module {
       transitions_.push_back(&add("transition" + number, std::make_unique<Transition>(channels)));
       channels /= 2;
     }
-    norm5_ = &add("norm5", std::make_unique<BatchNorm>(channels));
+    norm5_ = &add("norm5", std::make_unique<BatchNorm>(channels, rectified));
   }
   int64_t channels;
 
  protected:
   Tensor forward(const Tensor& images, Context& context) override {
-    Tensor x = relu(norm0_(conv0_(images, context), context));
+    Tensor x = norm0_(conv0_(images, context), context);
     x = max_pool2d(x, {.kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1});
     for (size_t i = 0; i < blocks_.size(); ++i) {
       x = (*blocks_[i])(x, context);
       context.feature("denseblock" + std::to_string(i + 1), x);
       if (i < transitions_.size()) x = (*transitions_[i])(x, context);
     }
-    return relu((*norm5_)(x, context));
+    return (*norm5_)(x, context);
   }
 
  private:

@@ -25,10 +25,11 @@ class BasicConv final : public Module {
                                                          .pad_w = padded && s.stride == 1 ? s.kernel_w / 2 : 0},
                                               .bias = false,
                                               .deviation = deviation}))),
-        norm_(add("bn", std::make_unique<BatchNorm>(s.out, 0.1, 1e-3))) {}
+        norm_(add("bn", std::make_unique<BatchNorm>(
+                            s.out, BatchNormOptions{.activation = Activation::relu, .epsilon = 1e-3}))) {}
 
  protected:
-  Tensor forward(const Tensor& x, Context& context) override { return relu(norm_(conv_(x, context), context)); }
+  Tensor forward(const Tensor& x, Context& context) override { return norm_(conv_(x, context), context); }
 
  private:
   Conv2d& conv_;

@@ -21,7 +21,8 @@ struct ResNetOptions {
 };
 
 /// ReLU(x + branch(x)). The branch is 3x3, 3x3 or, as a bottleneck, 1x1, 3x3, 1x1 to four times the width; each
-/// convolution is followed by batch norm, all but the last by ReLU. The stride is that of the first 3x3.
+/// convolution is followed by batch norm, all but the last by ReLU: it runs in the same pass, at the end together with
+/// the sum. The stride is that of the first 3x3.
 class ResidualBlock final : public Module {
  public:
   ResidualBlock(int64_t in, int64_t width, int64_t stride, bool bottleneck) {
@@ -43,11 +44,10 @@ class ResidualBlock final : public Module {
  protected:
   Tensor forward(const Tensor& x, Context& context) override {
     Tensor branch = x;
-    for (const Layer& layer : layers_) {
-      if (&layer != layers_.data()) branch = relu(branch);
-      branch = (*layer.norm)((*layer.convolution)(branch, context), context);
-    }
-    return relu(mith::add(branch, shortcut_ ? (*shortcut_)(x, context) : x));
+    for (size_t i = 0; i + 1 < layers_.size(); ++i)
+      branch = (*layers_[i].norm)((*layers_[i].convolution)(branch, context), context);
+    branch = (*layers_.back().convolution)(branch, context);
+    return (*layers_.back().norm)(branch, shortcut_ ? (*shortcut_)(x, context) : x, context);
   }
 
  private:
@@ -58,7 +58,7 @@ class ResidualBlock final : public Module {
   void layer(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
     std::string const number = std::to_string(layers_.size() + 1);
     Conv2d& conv = add("conv" + number, std::make_unique<Conv2d>(convolution(in, out, kernel, stride)));
-    layers_.push_back({&conv, &add("bn" + number, std::make_unique<BatchNorm>(out))});
+    layers_.push_back({&conv, &add("bn" + number, std::make_unique<BatchNorm>(out, rectified))});
   }
   std::vector<Layer> layers_;
   Sequential* shortcut_ = nullptr;
@@ -70,7 +70,7 @@ class ResNet final : public Network {
       : Network(o, spec, 3),
         small_(options.stem == "3x3"),
         conv1_(add("conv1", std::make_unique<Conv2d>(convolution(3, 64, small_ ? 3 : 7, small_ ? 1 : 2)))),
-        bn1_(add("bn1", std::make_unique<BatchNorm>(64))) {
+        bn1_(add("bn1", std::make_unique<BatchNorm>(64, rectified))) {
     int64_t channels = 64, width = 64;
     for (size_t i = 0; i < layout.depths.size(); ++i, width *= 2) {
       Sequential& stage = add("layer" + std::to_string(i + 1), std::make_unique<Sequential>());
@@ -85,7 +85,7 @@ class ResNet final : public Network {
 
  protected:
   Tensor body(const Tensor& images, Context& context) override {
-    Tensor x = relu(bn1_(conv1_(images, context), context));
+    Tensor x = bn1_(conv1_(images, context), context);
     if (!small_) x = max_pool2d(x, {.kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1});
     for (size_t i = 0; i < stages_.size(); ++i) {
       x = (*stages_[i])(x, context);

@@ -75,8 +75,8 @@ class Vgg final : public Network {
       features_.skip();
       return;
     }
-    features_.then<BatchNorm>(out);
-    features_.then(relu);
+    features_.then<BatchNorm>(out, rectified);
+    features_.skip();
   }
 
   Sequential &features_, &classifier_;

@@ -146,17 +146,28 @@ OperatorRow adaptive_avg_pool_row(const Shape& s, int64_t oh, int64_t ow, bool g
           }};
 }
 
-OperatorRow batch_norm_row(const Shape& s, bool training) {
+/// `tail`: what follows in the same pass: a residual is added, the result rectified.
+struct Tail {
+  bool residual, rectified;
+};
+
+OperatorRow batch_norm_row(const Shape& s, bool training, Tail tail) {
   size_t const c = size_t(s[-1]);
+  std::vector<Operand> inputs{
+      {s, draw(s.numel(), 82, 2, 6)}, {{s[-1]}, draw(int64_t(c), 83)}, {{s[-1]}, draw(int64_t(c), 84)}};
+  if (tail.residual) inputs.push_back({s, draw(s.numel(), 85)});
   double const epsilon = 1e-3;
   Values const mean = draw(int64_t(c), 80), variance = draw(int64_t(c), 81, 0.5, 2);
-  return {(training ? "batch_norm train " : "batch_norm eval ") + s.str(),
-          {{s, draw(s.numel(), 82, 2, 6)}, {{s[-1]}, draw(int64_t(c), 83)}, {{s[-1]}, draw(int64_t(c), 84)}},
+  return {cat("batch_norm ", training ? "train " : "eval ", s, tail.residual ? " + residual" : "",
+              tail.rectified ? ", relu" : ""),
+          inputs,
           [=](const std::vector<Tensor>& in) {
             BatchNormState state{Tensor::from(mean, {int64_t(c)}).cast(in[0].dtype()),
                                  Tensor::from(variance, {int64_t(c)}).cast(in[0].dtype()), 0.1, epsilon};
-            return training ? batch_norm_train(in[0], in[1], in[2], state)
-                            : batch_norm_eval(in[0], in[1], in[2], state);
+            BatchNormTail const after{.activation = tail.rectified ? Activation::relu : Activation::none,
+                                      .residual = tail.residual ? in[3] : Tensor()};
+            return training ? batch_norm_train(in[0], in[1], in[2], state, true, after)
+                            : batch_norm_eval(in[0], in[1], in[2], state, after);
           },
           [=](const std::vector<Values>& in) {
             Values m = mean, v = variance, y;
@@ -167,8 +178,11 @@ OperatorRow batch_norm_row(const Shape& s, bool training) {
               for (size_t i = 0; i < in[0].size(); ++i) m[i % c] += in[0][i] / rows;
               for (size_t i = 0; i < in[0].size(); ++i) v[i % c] += std::pow(in[0][i] - m[i % c], 2) / rows;
             }
-            for (size_t i = 0; i < in[0].size(); ++i)
-              y.push_back((in[0][i] - m[i % c]) / std::sqrt(v[i % c] + epsilon) * in[1][i % c] + in[2][i % c]);
+            for (size_t i = 0; i < in[0].size(); ++i) {
+              double const normed = (in[0][i] - m[i % c]) / std::sqrt(v[i % c] + epsilon) * in[1][i % c] + in[2][i % c];
+              double const sum = normed + (tail.residual ? in[3][i] : 0);
+              y.push_back(tail.rectified ? std::max(sum, 0.0) : sum);
+            }
             return y;
           },
           1e-5};  // x - mean cancels about four bits: values near 4 with deviation 1
@@ -247,7 +261,8 @@ std::vector<OperatorRow> normalization_rows() {
   std::vector<OperatorRow> rows;
   for (bool training : {false, true})
     for (Shape const& s : {Shape{2, 1}, Shape{3, 5}, Shape{2, 3, 2, 4}, Shape{90, 3}, Shape{3, 70}})
-      rows.push_back(batch_norm_row(s, training));
+      for (Tail const& tail : {Tail{false, false}, Tail{true, false}, Tail{false, true}, Tail{true, true}})
+        rows.push_back(batch_norm_row(s, training, tail));
   return rows;
 }
 

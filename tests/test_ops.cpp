@@ -64,6 +64,26 @@ TEST_CASE("batch norm keeps running statistics as PyTorch does, also far from ze
   CHECK_THROWS_AS(batch_norm_train(input.rows(0, 1), one, zero, state), Error);
 }
 
+TEST_CASE("a rectified batch norm masks its gradient where its output was cut off, to the last bit") {
+  int64_t const n = 50, c = 300;
+  Tensor const x = Tensor::from(draw(n * c, 71, -2, 3), {n, c}).cast(DType::f32);
+  Tensor const weight = Tensor::from(draw(c, 72), {c}).cast(DType::f32), zero = Tensor::zeros({c});
+  BatchNormState state{Tensor::zeros({c}), Tensor::full({c}, 1)};
+  // Biases that cancel one row: what is left of it is rounding, of either sign.
+  Values bias = on_host(batch_norm_train(x, weight, zero, state).rows(7, 1));
+  for (double& b : bias) b = -b;
+  Tape tape;
+  Tensor const shift = Tensor::from(bias, {c}).cast(DType::f32);
+  tape.watch(shift);
+  Tensor const y = batch_norm_train(x, weight, shift, state, false, {.activation = Activation::relu});
+  Values const out = on_host(y), counted = on_host(tape.gradients(y, Tensor::full(y.shape(), 1), {shift})[0]);
+  for (size_t k = 0; k < size_t(c); ++k) {
+    double passed = 0;
+    for (size_t r = 0; r < size_t(n); ++r) passed += out[r * size_t(c) + k] > 0;
+    CHECK(counted[k] == passed);
+  }
+}
+
 TEST_CASE("dropout draws by image, not by place in the batch") {
   DrawKey const key{.seed = 9, .purpose = Purpose::dropout};
   Tensor const x = Tensor::full({4, 1000}, 1);

@@ -170,31 +170,33 @@ void add_rows(std::vector<KernelCase>& cases, int priority) {
         T *const y = o.empty<T>(channels), *const x = o.values<T>(channels);
         return [=] { run(y, static_cast<const T*>(x), 1e-5, channels); };
       }));
-  cases.push_back(make_case<Kernel<T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t>>(
-      named<T>("batch_norm_forward"), wide, priority, [](Operands& o, auto run) {
-        int64_t const n = o.extent(rows);
-        T *const y = o.empty<T>(n * channels), *const x = o.values<T>(n * channels);
-        const T *const m = o.values<T>(channels), *const s = o.values<T>(channels), *const w = o.values<T>(channels),
-                       *const b = o.values<T>(channels);
-        return [=] { run(y, static_cast<const T*>(x), m, s, w, b, n, channels); };
-      }));
-  cases.push_back(make_case<Kernel<double*, const T*, const T*, const T*, const T*, int64_t, int64_t>>(
-      named<T>("batch_norm_backward_sums"), wide, priority, [](Operands& o, auto run) {
-        int64_t const n = o.extent(rows);
-        double* const partial = o.empty<double>(2 * column_groups(n) * channels);
-        const T *const dy = o.values<T>(n * channels), *const x = o.values<T>(n * channels),
-                       *const m = o.values<T>(channels), *const s = o.values<T>(channels);
-        return [=] { run(partial, dy, x, m, s, n, channels); };
-      }));
-  cases.push_back(make_case<Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t>>(
-      named<T>("batch_norm_backward"), wide, priority, [](Operands& o, auto run) {
-        int64_t const n = o.extent(rows);
-        T* const dx = o.empty<T>(n * channels);
-        const T *const dy = o.values<T>(n * channels), *const x = o.values<T>(n * channels),
-                       *const m = o.values<T>(channels), *const s = o.values<T>(channels),
-                       *const w = o.values<T>(channels), *const sums = o.values<T>(2 * channels);
-        return [=] { run(dx, dy, x, m, s, w, sums, n, channels); };
-      }));
+  using Forward = Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t>;
+  cases.push_back(make_case<Forward>(named<T>("batch_norm_forward"), wide, priority, [](Operands& o, auto run) {
+    int64_t const n = o.extent(rows);
+    T *const y = o.empty<T>(n * channels), *const x = o.values<T>(n * channels);
+    const T *const m = o.values<T>(channels), *const s = o.values<T>(channels), *const w = o.values<T>(channels),
+                   *const b = o.values<T>(channels), *const residual = o.values<T>(n * channels);
+    return [=] { run(y, static_cast<const T*>(x), m, s, w, b, residual, true, n, channels); };
+  }));
+  using Sums = Kernel<double*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t>;
+  cases.push_back(make_case<Sums>(named<T>("batch_norm_backward_sums"), wide, priority, [](Operands& o, auto run) {
+    int64_t const n = o.extent(rows);
+    double* const partial = o.empty<double>(2 * column_groups(n) * channels);
+    const T *const dy = o.values<T>(n * channels), *const x = o.values<T>(n * channels),
+                   *const m = o.values<T>(channels), *const s = o.values<T>(channels), *const w = o.values<T>(channels),
+                   *const b = o.values<T>(channels);
+    return [=] { run(partial, dy, x, m, s, w, b, true, n, channels); };
+  }));
+  using Backward =
+      Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t>;
+  cases.push_back(make_case<Backward>(named<T>("batch_norm_backward"), wide, priority, [](Operands& o, auto run) {
+    int64_t const n = o.extent(rows);
+    T* const dx = o.empty<T>(n * channels);
+    const T *const dy = o.values<T>(n * channels), *const x = o.values<T>(n * channels),
+                   *const m = o.values<T>(channels), *const s = o.values<T>(channels), *const w = o.values<T>(channels),
+                   *const b = o.values<T>(channels), *const sums = o.values<T>(2 * channels);
+    return [=] { run(dx, dy, x, m, s, w, b, sums, true, n, channels); };
+  }));
   cases.push_back(make_case<Kernel<T*, const T*, const T*, const T*, int64_t, int64_t>>(
       named<T>("batch_norm_backward_eval"), wide, priority, [](Operands& o, auto run) {
         int64_t const n = o.extent(rows);

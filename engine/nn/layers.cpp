@@ -67,26 +67,31 @@ Tensor Linear::forward(const Tensor& x, Context&) {
 
 void Linear::initialise_own(const DrawKey& key) { draw_layer(weight_, bias_, options.deviation, options.in, key); }
 
-BatchNorm::BatchNorm(int64_t channels, double momentum, double epsilon)
+BatchNorm::BatchNorm(int64_t channels, const BatchNormOptions& options)
     : weight_(add_parameter("weight", {channels})),
       bias_(add_parameter("bias", {channels})),
       mean_(add_buffer("running_mean", Tensor::zeros({channels}))),
       variance_(add_buffer("running_var", Tensor::full({channels}, 1))),
       batches_(add_buffer("num_batches_tracked", Tensor::zeros({}, DType::i64))),
-      momentum_(momentum),
-      epsilon_(epsilon) {
+      options_(options) {
   fill(weight_, 1);
 }
 
-Tensor BatchNorm::forward(const Tensor& x, Context& context) {
-  BatchNormState state{mean_.value, variance_.value, momentum_, epsilon_};
+Tensor BatchNorm::operator()(const Tensor& x, const Tensor& residual, Context& context) {
+  ScopeName const scope(name());
+  return normalised(x, residual, context);
+}
+
+Tensor BatchNorm::normalised(const Tensor& x, const Tensor& residual, Context& context) {
+  BatchNormState state{mean_.value, variance_.value, options_.momentum, options_.epsilon};
+  BatchNormTail const tail{.activation = options_.activation, .residual = residual};
   bool const fixed = context.fixed_statistics || !weight_.trainable;  // frozen is frozen whole
-  if (!context.training || fixed) return batch_norm_eval(x, weight_.value, bias_.value, state);
+  if (!context.training || fixed) return batch_norm_eval(x, weight_.value, bias_.value, state, tail);
   if (context.update_statistics) {
     int64_t const seen = batches_.value.to_host<int64_t>()[0] + 1;
     batches_.value.copy_from(Tensor::from(std::vector{seen}, {}, Device::cpu));
   }
-  return batch_norm_train(x, weight_.value, bias_.value, state, context.update_statistics);
+  return batch_norm_train(x, weight_.value, bias_.value, state, context.update_statistics, tail);
 }
 
 void BatchNorm::initialise_own(const DrawKey&) {

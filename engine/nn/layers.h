@@ -69,21 +69,30 @@ class Linear final : public Module {
   Parameter* bias_;
 };
 
+struct BatchNormOptions {
+  Activation activation = Activation::none;  ///< in the same pass
+  double momentum = 0.1, epsilon = 1e-5;
+};
+
 class BatchNorm final : public Module {
  public:
-  explicit BatchNorm(int64_t channels, double momentum = 0.1, double epsilon = 1e-5);
+  explicit BatchNorm(int64_t channels, const BatchNormOptions& = {});
+  using Module::operator();
+  /// activation(norm(x) + residual), in one pass.
+  Tensor operator()(const Tensor& x, const Tensor& residual, Context&);
 
  protected:
-  Tensor forward(const Tensor&, Context&) override;
+  Tensor forward(const Tensor& x, Context& context) override { return normalised(x, {}, context); }
   void initialise_own(const DrawKey&) override;
 
  private:
+  Tensor normalised(const Tensor& x, const Tensor& residual, Context&);
   Parameter& weight_;
   Parameter& bias_;
   Parameter& mean_;
   Parameter& variance_;
   Parameter& batches_;  ///< num_batches_tracked, i64 scalar, as PyTorch keeps it
-  double momentum_, epsilon_;
+  BatchNormOptions options_;
 };
 
 /// Layers one after another, named "0", "1", ... as PyTorch's Sequential names them.

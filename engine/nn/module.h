@@ -84,6 +84,7 @@ class Module {
  protected:
   virtual Tensor forward(const Tensor& x, Context&) = 0;
   virtual void initialise_own(const DrawKey&) {}
+  const std::string& name() const { return name_; }  ///< within the parent
 
   Parameter& add_parameter(const std::string& name, const Shape& shape, OuterLayout layout = {});
   Parameter& add_buffer(const std::string& name, Tensor value);

@@ -15,27 +15,29 @@ const Kernel<T*, T*, T*, T*, const double*, const T*, double, double, int64_t, i
 template <class T>
 const Kernel<T*, const T*, double, int64_t> inverse_std_kernel{"batch_norm_inverse_std", dtype_of<T>};
 template <class T>
-const Kernel<T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t> forward_kernel{
+const Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t> forward_kernel{
     "batch_norm_forward", dtype_of<T>};
 template <class T>
-const Kernel<double*, const T*, const T*, const T*, const T*, int64_t, int64_t> backward_sums_kernel{
-    "batch_norm_backward_sums", dtype_of<T>};
+const Kernel<double*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t>
+    backward_sums_kernel{"batch_norm_backward_sums", dtype_of<T>};
 template <class T>
 const Kernel<T*, const double*, int64_t, int64_t> total_kernel{"column_sums_total", dtype_of<T>};
 template <class T>
-const Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, int64_t, int64_t> backward_kernel{
-    "batch_norm_backward", dtype_of<T>};
+const Kernel<T*, const T*, const T*, const T*, const T*, const T*, const T*, const T*, bool, int64_t, int64_t>
+    backward_kernel{"batch_norm_backward", dtype_of<T>};
 template <class T>
 const Kernel<T*, const T*, const T*, const T*, int64_t, int64_t> backward_eval_kernel{"batch_norm_backward_eval",
                                                                                       dtype_of<T>};
 
-void check_operands(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState& state) {
+void check_operands(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState& state,
+                    const BatchNormTail& tail) {
   check(x.defined() && x.shape().rank() >= 2, "batch_norm: the input must be [..., c]");
   Shape const channels{x.dim(-1)};
   check_operand("batch_norm", "weight", weight, channels, x);
   check_operand("batch_norm", "bias", bias, channels, x);
   check_operand("batch_norm", "running mean", state.running_mean, channels, x);
   check_operand("batch_norm", "running variance", state.running_var, channels, x);
+  if (tail.residual.defined()) check_operand("batch_norm", "residual", tail.residual, x.shape(), x);
 }
 
 /// Two column sums a group of rows.
@@ -43,14 +45,20 @@ Tensor partial_sums(const Tensor& x) {
   return Tensor::empty({column_groups(rows_of(x)), 2, x.dim(-1)}, DType::f64, x.device());
 }
 
-Tensor normalise(const Tensor& x, const BatchNormNode& node) {
+/// The output, recorded.
+Tensor normalise(const Tensor& x, BatchNormNode node, const BatchNormTail& tail) {
   Tensor y = Tensor::empty_like(x);
+  node.rectified = tail.activation == Activation::relu;
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
+    const T* const residual = tail.residual.defined() ? tail.residual.data<T>() : nullptr;
     forward_kernel<T>(x.stream(), y.data<T>(), x.data<T>(), node.mean.data<T>(), node.inverse_std.data<T>(),
-                      node.weight.data<T>(), node.bias.data<T>(), rows_of(x), x.dim(-1));
+                      node.weight.data<T>(), node.bias.data<T>(), residual, node.rectified, rows_of(x), x.dim(-1));
   });
-  return y;
+  if (node.rectified && (!node.training || tail.residual.defined())) node.output = y;
+  std::vector<Tensor> inputs{x, node.weight, node.bias};
+  if (tail.residual.defined()) inputs.push_back(tail.residual);
+  return record(y, inputs, std::move(node));
 }
 
 /// [2, c]: the gradients of bias and weight.
@@ -61,7 +69,8 @@ Tensor backward_sums(const BatchNormNode& node, const Tensor& dy) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     backward_sums_kernel<T>(x.stream(), partial.data<double>(), dy.data<T>(), x.data<T>(), node.mean.data<T>(),
-                            node.inverse_std.data<T>(), rows, channels);
+                            node.inverse_std.data<T>(), node.weight.data<T>(), node.bias.data<T>(),
+                            node.mask_from_input(), rows, channels);
     total_kernel<T>(x.stream(), sums.data<T>(), partial.data<double>(), column_groups(rows), 2 * channels);
   });
   return sums;
@@ -75,7 +84,8 @@ Tensor input_gradient(const BatchNormNode& node, const Tensor& dy, const Tensor&
     const T *const inverse_std = node.inverse_std.data<T>(), *const weight = node.weight.data<T>();
     if (node.training)
       backward_kernel<T>(dy.stream(), dx.data<T>(), dy.data<T>(), node.input.data<T>(), node.mean.data<T>(),
-                         inverse_std, weight, sums.data<T>(), rows, channels);
+                         inverse_std, weight, node.bias.data<T>(), sums.data<T>(), node.mask_from_input(), rows,
+                         channels);
     else
       backward_eval_kernel<T>(dy.stream(), dx.data<T>(), dy.data<T>(), inverse_std, weight, rows, channels);
   });
@@ -84,9 +94,10 @@ Tensor input_gradient(const BatchNormNode& node, const Tensor& dy, const Tensor&
 
 }  // namespace
 
-Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState& state) {
+Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState& state,
+                       const BatchNormTail& tail) {
   OperatorScope const scope("batch_norm");
-  check_operands(x, weight, bias, state);
+  check_operands(x, weight, bias, state, tail);
   BatchNormNode node;
   node.epsilon = state.epsilon;
   node.weight = weight;
@@ -98,14 +109,14 @@ Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias
     inverse_std_kernel<T>(x.stream(), node.inverse_std.data<T>(), state.running_var.data<T>(), state.epsilon,
                           x.dim(-1));
   });
-  Tensor const y = normalise(x, node);
   if (tracked(weight) || tracked(bias)) node.input = x;
-  return record(y, {x, weight, bias}, std::move(node));
+  return normalise(x, std::move(node), tail);
 }
 
-Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, BatchNormState& state, bool update) {
+Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, BatchNormState& state, bool update,
+                        const BatchNormTail& tail) {
   OperatorScope const scope("batch_norm");
-  check_operands(x, weight, bias, state);
+  check_operands(x, weight, bias, state, tail);
   check(rows_of(x) >= 2, "batch_norm: training needs at least two values a channel, not ", x.shape());
   BatchNormNode node;
   node.training = true;
@@ -123,19 +134,23 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bia
                      update ? state.running_mean.data<T>() : nullptr, update ? state.running_var.data<T>() : nullptr,
                      partial.data<double>(), x.data<T>(), state.momentum, state.epsilon, rows_of(x), x.dim(-1));
   });
-  Tensor const y = normalise(x, node);
-  return record(y, {x, weight, bias}, std::move(node));
+  return normalise(x, std::move(node), tail);
 }
 
 std::vector<Attribute> BatchNormNode::attributes() const {
-  return {{"epsilon", cat(epsilon)}, {"statistics", training ? "batch" : "running"}};
+  std::vector<Attribute> all{{"epsilon", cat(epsilon)}, {"statistics", training ? "batch" : "running"}};
+  if (inputs.size() > 3) all.push_back({"residual", "added"});
+  if (rectified) all.push_back({"activation", "relu"});
+  return all;
 }
 
 void BatchNormNode::backward(Gradients& g) {
   OperatorScope const scope("batch_norm backward");
+  Tensor const dy = output.defined() ? relu_mask(g.output(), output) : g.output();
   Tensor sums;
-  if (training || g.wants(1) || g.wants(2)) sums = backward_sums(*this, g.output());
-  if (g.wants(0)) g.give(0, input_gradient(*this, g.output(), sums));
+  if (training || g.wants(1) || g.wants(2)) sums = backward_sums(*this, dy);
+  if (g.wants(0)) g.give(0, input_gradient(*this, dy, sums));
+  if (inputs.size() > 3 && g.wants(3)) g.give(3, dy);
   Shape const channels = weight.shape();
   if (g.wants(1)) g.give(1, sums.rows(1, 1).view(channels));
   if (g.wants(2)) g.give(2, sums.rows(0, 1).view(channels));

@@ -1,6 +1,7 @@
 // Batch, layer, group and instance normalisation.
 #pragma once
 #include "engine/autograd/tape.h"
+#include "kernels/providers/provider.h"
 
 namespace mith {
 
@@ -9,11 +10,20 @@ struct BatchNormState {
   double momentum = 0.1, epsilon = 1e-5;
 };
 
+/// What follows a batch norm in the same pass over memory: y = activation(norm(x) + residual), as residual networks end
+/// their blocks.
+struct BatchNormTail {
+  Activation activation = Activation::none;
+  Tensor residual = {};  ///< of x's shape; undefined: none
+};
+
 /// Batch norm (Ioffe & Szegedy 2015) in eval mode: y = (x - running_mean) / sqrt(running_var + epsilon) * weight + bias
 /// over the last dimension.
-Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState&);
+Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const BatchNormState&,
+                       const BatchNormTail& = {});
 /// Training mode: statistics of this batch (at least two values a channel), running statistics updated if `update`.
-Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, BatchNormState&, bool update = true);
+Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, BatchNormState&, bool update = true,
+                        const BatchNormTail& = {});
 
 /// Layer norm (Ba et al. 2016): each row of x [..., c] minus its mean, over its deviation, times weight [c] plus bias
 /// [c].
@@ -31,6 +41,9 @@ struct BatchNormNode final : Node {
   double epsilon = 0;
   Tensor input;  ///< kept in training, or if the gradients of weight or bias may be asked for
   Tensor weight, bias, mean, inverse_std;
+  bool rectified = false;
+  Tensor output;  ///< of a rectified one, kept unless the backward pass finds the ReLU's mask from the input
+  bool mask_from_input() const { return rectified && !output.defined(); }
   std::string_view name() const override { return "batch_norm"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;

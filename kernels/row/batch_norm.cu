@@ -1,5 +1,7 @@
 // Batch normalisation over the last dimension (Ioffe & Szegedy 2015), forward next to backward. x is [rows, cols], a
 // column a channel; xhat = (x - mean) * inverse_std.
+#include <cmath>
+
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/row/column_groups.h"
@@ -62,31 +64,56 @@ __global__ void batch_norm_inverse_std(T* __restrict__ inverse_std, const T* __r
   }
 }
 
-/// y = xhat * weight + bias.
+/// xhat * weight + bias: written once, because the backward pass asks for the sign that the forward pass saw.
 template <class T>
+MITH_DEVICE T scaled(T x, T mean, T inverse_std, T weight, T bias) {
+  return (x - mean) * (inverse_std * weight) + bias;
+}
+
+/// v, rounded before a residual is added. Host compilers may regroup sums (kernels/CMakeLists.txt), and GCC forgets its
+/// own barrier against that where it vectorises; a comparison they leave alone.
+template <class T>
+MITH_DEVICE T in_parentheses(T v) {
+  return kmax(v, T(-INFINITY));
+}
+
+/// What passes a ReLU backward: all but where its input was 0 or less. NaN passes.
+template <class T>
+MITH_DEVICE T passed(T d, T input) {
+  return input <= T(0) ? T(0) : d;
+}
+
+/// y = xhat * weight + bias, plus the residual if there is one, and not below 0 if it is rectified.
+template <class T, bool has_residual, bool rectified>
 __global__ void batch_norm_forward(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ mean,
                                    const T* __restrict__ inverse_std, const T* __restrict__ weight,
-                                   const T* __restrict__ bias, int64_t rows, int64_t cols) {
+                                   const T* __restrict__ bias, const T* __restrict__ residual, int64_t rows,
+                                   int64_t cols) {
   for (auto r : grid_rows(rows)) {
     for (auto c : row_cols(cols)) {
-      y[r * cols + c] = (x[r * cols + c] - mean[c]) * (inverse_std[c] * weight[c]) + bias[c];
+      T v = scaled(x[r * cols + c], mean[c], inverse_std[c], weight[c], bias[c]);
+      if constexpr (has_residual) v = in_parentheses(v) + residual[r * cols + c];
+      y[r * cols + c] = rectified ? kmax(v, T(0)) : v;
     }
   }
 }
 
-/// partial[group][0][c] = sum dy, the bias gradient; [group][1][c] = sum dy * xhat, the weight gradient.
-template <class T>
+/// partial[group][0][c] = sum dy, the bias gradient; [group][1][c] = sum dy * xhat, the weight gradient. dy is that of
+/// the rectified output where the output was.
+template <class T, bool rectified>
 __global__ void batch_norm_backward_sums(double* __restrict__ partial, const T* __restrict__ dy,
                                          const T* __restrict__ x, const T* __restrict__ mean,
-                                         const T* __restrict__ inverse_std, int64_t rows, int64_t cols,
-                                         int64_t groups) {
+                                         const T* __restrict__ inverse_std, const T* __restrict__ weight,
+                                         const T* __restrict__ bias, int64_t rows, int64_t cols, int64_t groups) {
   for (auto g : grid_rows(groups)) {
     column_sums<2, T>(
         g * rows_per_group, kmin((g + 1) * rows_per_group, rows), cols,
         [&](int64_t r, int64_t c, T* value) {
-          T const d = dy[r * cols + c];
+          T const v = x[r * cols + c];
+          T d = dy[r * cols + c];
+          if constexpr (rectified) d = passed(d, scaled(v, mean[c], inverse_std[c], weight[c], bias[c]));
           value[0] = d;
-          value[1] = d * ((x[r * cols + c] - mean[c]) * inverse_std[c]);
+          value[1] = d * ((v - mean[c]) * inverse_std[c]);
         },
         [&](int64_t c, const T* sum) {
           partial[(2 * g) * cols + c] = static_cast<double>(sum[0]);
@@ -97,16 +124,18 @@ __global__ void batch_norm_backward_sums(double* __restrict__ partial, const T* 
 
 /// Training: dx = weight * inverse_std * (dy - mean(dy) - xhat * mean(dy * xhat)), from sums[0] = sum dy and
 /// sums[1] = sum dy * xhat.
-template <class T>
+template <class T, bool rectified>
 __global__ void batch_norm_backward(T* __restrict__ dx, const T* __restrict__ dy, const T* __restrict__ x,
                                     const T* __restrict__ mean, const T* __restrict__ inverse_std,
-                                    const T* __restrict__ weight, const T* __restrict__ sums, int64_t rows,
-                                    int64_t cols) {
+                                    const T* __restrict__ weight, const T* __restrict__ bias,
+                                    const T* __restrict__ sums, int64_t rows, int64_t cols) {
   T const share = T(1) / static_cast<T>(rows);
   for (auto r : grid_rows(rows)) {
     for (auto c : row_cols(cols)) {
-      T const xhat = (x[r * cols + c] - mean[c]) * inverse_std[c];
-      T const centred = dy[r * cols + c] - (sums[c] + xhat * sums[cols + c]) * share;
+      T const v = x[r * cols + c];
+      T d = dy[r * cols + c];
+      if constexpr (rectified) d = passed(d, scaled(v, mean[c], inverse_std[c], weight[c], bias[c]));
+      T const centred = d - (sums[c] + (v - mean[c]) * inverse_std[c] * sums[cols + c]) * share;
       dx[r * cols + c] = centred * (weight[c] * inverse_std[c]);
     }
   }
@@ -147,26 +176,36 @@ void launch_batch_norm_inverse_std(const Stream& stream, T* inverse_std, const T
              variance, epsilon, cols);
 }
 
+/// `residual` is null if there is none.
 template <class T>
 void launch_batch_norm_forward(const Stream& stream, T* y, const T* x, const T* mean, const T* inverse_std,
-                               const T* weight, const T* bias, int64_t rows, int64_t cols) {
-  launch_rows_cols(stream, {"batch_norm_forward", rows, bytes_of<T>(2, rows * cols)}, cols, batch_norm_forward<T>, y, x,
-                   mean, inverse_std, weight, bias, rows, cols);
+                               const T* weight, const T* bias, const T* residual, bool rectified, int64_t rows,
+                               int64_t cols) {
+  auto* kernel = batch_norm_forward<T, false, false>;
+  if (rectified) kernel = batch_norm_forward<T, false, true>;
+  if (residual) kernel = rectified ? batch_norm_forward<T, true, true> : batch_norm_forward<T, true, false>;
+  launch_rows_cols(stream, {"batch_norm_forward", rows, bytes_of<T>(residual ? 3 : 2, rows * cols)}, cols, kernel, y, x,
+                   mean, inverse_std, weight, bias, residual, rows, cols);
 }
 
+/// `rectified`: the output was, and nothing was added to it before.
 template <class T>
 void launch_batch_norm_backward_sums(const Stream& stream, double* partial, const T* dy, const T* x, const T* mean,
-                                     const T* inverse_std, int64_t rows, int64_t cols) {
+                                     const T* inverse_std, const T* weight, const T* bias, bool rectified, int64_t rows,
+                                     int64_t cols) {
   int64_t const groups = column_groups(rows);
-  launch_rows_cols(stream, {"batch_norm_backward_sums", groups, bytes_of<T>(2, rows * cols)}, cols,
-                   batch_norm_backward_sums<T>, partial, dy, x, mean, inverse_std, rows, cols, groups);
+  auto* const kernel = rectified ? batch_norm_backward_sums<T, true> : batch_norm_backward_sums<T, false>;
+  launch_rows_cols(stream, {"batch_norm_backward_sums", groups, bytes_of<T>(2, rows * cols)}, cols, kernel, partial, dy,
+                   x, mean, inverse_std, weight, bias, rows, cols, groups);
 }
 
 template <class T>
 void launch_batch_norm_backward(const Stream& stream, T* dx, const T* dy, const T* x, const T* mean,
-                                const T* inverse_std, const T* weight, const T* sums, int64_t rows, int64_t cols) {
-  launch_rows_cols(stream, {"batch_norm_backward", rows, bytes_of<T>(3, rows * cols)}, cols, batch_norm_backward<T>, dx,
-                   dy, x, mean, inverse_std, weight, sums, rows, cols);
+                                const T* inverse_std, const T* weight, const T* bias, const T* sums, bool rectified,
+                                int64_t rows, int64_t cols) {
+  auto* const kernel = rectified ? batch_norm_backward<T, true> : batch_norm_backward<T, false>;
+  launch_rows_cols(stream, {"batch_norm_backward", rows, bytes_of<T>(3, rows * cols)}, cols, kernel, dx, dy, x, mean,
+                   inverse_std, weight, bias, sums, rows, cols);
 }
 
 template <class T>
