@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains networks on real images and writes what they reach into docs/performance.md.
 
-    python3 tests/bench/real_networks.py                     all, about an hour on two cores
+    python3 tests/bench/real_networks.py                     all, three quarters of an hour on two cores
     python3 tests/bench/real_networks.py --only resnet18     those whose title contains this
     python3 tests/bench/real_networks.py --out FOLDER        keep the runs; a finished one there is not trained again
 
@@ -23,9 +23,9 @@ DATA = ROOT.parent / "shared" / "data"
 BLOOD, CHEST = DATA / "bloodmnist_28.npz", DATA / "chest_xray"
 WEIGHTS = DATA / "weights" / "mobilenet_v2_imagenet.safetensors"
 TRAININGS = {
-    "resnet18 from scratch": ["--data", BLOOD, "--net", "resnet18:stem=3x3", "--epochs", 10, "--schedule", "cosine",
+    "resnet18 from scratch": ["--data", BLOOD, "--net", "resnet18:stem=3x3", "--epochs", 5, "--schedule", "cosine",
                               "--augment", "flip", "--class-weights", "none"],
-    "leukaemia network": ["--data", BLOOD, "--net", "rdmaa-leukemia", "--size", 64, "--epochs", 40, "--patience", 40,
+    "leukaemia network": ["--data", BLOOD, "--net", "rdmaa-leukemia", "--size", 64, "--epochs", 24, "--patience", 24,
                           "--schedule", "cosine", "--augment", "flip,rotate:180", "--class-weights", "none"],
     "chest: cnn": ["--data", CHEST, "--net", "cnn", "--size", 128],
     "chest: mobilenet_v2 from ImageNet": ["--data", CHEST, "--net", "mobilenet_v2:normalize=half", "--size", 128,
