@@ -65,7 +65,8 @@ Tensor normalise(const Tensor& x, BatchNormNode node, const BatchNormTail& tail)
 Tensor backward_sums(const BatchNormNode& node, const Tensor& dy) {
   Tensor const& x = node.input;
   int64_t const rows = rows_of(x), channels = x.dim(-1);
-  Tensor const partial = partial_sums(x), sums = Tensor::empty({2, channels}, x.dtype(), x.device());
+  Tensor const partial = partial_sums(x);
+  Tensor sums = Tensor::empty({2, channels}, x.dtype(), x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     backward_sums_kernel<T>(x.stream(), partial.data<double>(), dy.data<T>(), x.data<T>(), node.mean.data<T>(),
@@ -139,8 +140,8 @@ Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bia
 
 std::vector<Attribute> BatchNormNode::attributes() const {
   std::vector<Attribute> all{{"epsilon", cat(epsilon)}, {"statistics", training ? "batch" : "running"}};
-  if (inputs.size() > 3) all.push_back({"residual", "added"});
-  if (rectified) all.push_back({"activation", "relu"});
+  if (inputs.size() > 3) all.emplace_back("residual", "added");
+  if (rectified) all.emplace_back("activation", "relu");
   return all;
 }
 
