@@ -165,11 +165,13 @@ int train(int argc, char** argv) {
 
   Json const options = to_json(o, line.common.seed);
   RunFolder folder(o, options);
-  add_callbacks(trainer, o, folder.path());
   Json config = run_configuration(o, options, parts, *network);
+  if (!folder.resuming()) {
+    folder.write_config(config);  // before anything else: by it --resume knows the folder as a run's
+    write_split(parts, folder.path() / "split.json");
+  }
+  add_callbacks(trainer, o, folder.path());
   int64_t const done = folder.resuming() ? resume(trainer, folder.path() / "last.safetensors") : 0;
-  folder.write_config(config);  // first: by it --resume knows the folder as a run's
-  if (!folder.resuming()) write_split(parts, folder.path() / "split.json");
 
   say(cat("training ", network->spec(), " (", network->parameter_count(), " parameters) on ", parts.train.size(),
           " images of ", o.data, ", validating on ", parts.validation.size()));

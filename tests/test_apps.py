@@ -127,6 +127,13 @@ class Training(Scratch):
         self.assertFalse((self.dir / "run/events.out.tfevents.1").exists())
         self.assertTrue((self.dir / "run/model.safetensors").exists())
 
+    def test_init_from_a_run_with_a_damaged_configuration(self):
+        self.train("--epochs", 1)
+        (self.dir / "run/config.json").write_text("{")
+        said = self.train("--epochs", 1, "--init", self.dir / "run", out="next", code=2).stderr
+        self.assertIn("config.json: not valid JSON", said)
+        self.assertEqual(said.count("\n"), 1)
+
     def test_resume_leaves_what_is_no_run_alone(self):
         for i, text in enumerate(["mine", "{}", '{"program": "another", "options": {}}', None]):
             folder = self.dir / f"notes{i}"

@@ -66,21 +66,31 @@ TEST_CASE("batch norm keeps running statistics as PyTorch does, also far from ze
 
 TEST_CASE("a rectified batch norm masks its gradient where its output was cut off, to the last bit") {
   int64_t const n = 50, c = 300;
-  Tensor const x = Tensor::from(draw(n * c, 71, -2, 3), {n, c}).cast(DType::f32);
-  Tensor const weight = Tensor::from(draw(c, 72), {c}).cast(DType::f32), zero = Tensor::zeros({c});
-  BatchNormState state{Tensor::zeros({c}), Tensor::full({c}, 1)};
-  // Biases that cancel one row: what is left of it is rounding, of either sign.
-  Values bias = on_host(batch_norm_train(x, weight, zero, state).rows(7, 1));
-  for (double& b : bias) b = -b;
-  Tape tape;
-  Tensor const shift = Tensor::from(bias, {c}).cast(DType::f32);
-  tape.watch(shift);
-  Tensor const y = batch_norm_train(x, weight, shift, state, false, {.activation = Activation::relu});
-  Values const out = on_host(y), counted = on_host(tape.gradients(y, Tensor::full(y.shape(), 1), {shift})[0]);
-  for (size_t k = 0; k < size_t(c); ++k) {
-    double passed = 0;
-    for (size_t r = 0; r < size_t(n); ++r) passed += out[r * size_t(c) + k] > 0;
-    CHECK(counted[k] == passed);
+  for (DType const type : {DType::f32, DType::f64}) {
+    auto const of = [&](const Values& values, const Shape& shape) { return Tensor::from(values, shape).cast(type); };
+    Tensor const x = of(draw(n * c, 71, -2, 3), {n, c}), weight = of(draw(c, 72), {c});
+    BatchNormState state{of(Values(c, 0), {c}), of(Values(c, 1), {c})};
+    // Biases that cancel one row: what is left of it is rounding, of either sign.
+    Values bias = on_host(batch_norm_train(x, weight, of(Values(c, 0), {c}), state).rows(7, 1));
+    for (double& b : bias) b = -b;
+    Tensor const shift = of(bias, {c});
+    Tape tape;
+    tape.watch(x);
+    tape.watch(shift);
+    Tensor const y = batch_norm_train(x, weight, shift, state, false, {.activation = Activation::relu});
+    auto const g = tape.gradients(y, Tensor::full(y.shape(), 1, type), {x, shift});
+    Values const out = on_host(y), dx = on_host(g[0]), counted = on_host(g[1]);
+    for (size_t k = 0; k < size_t(c); ++k) {
+      double passed = 0;
+      for (size_t r = 0; r < size_t(n); ++r) passed += out[r * size_t(c) + k] > 0;
+      CHECK(counted[k] == passed);
+    }
+    // The same gradient where the mask comes from the output; one element more or less would show in the first digit.
+    Tape second;
+    second.watch(x);
+    Tensor const z = relu(batch_norm_train(x, weight, shift, state, false));
+    Values const expected = on_host(second.gradients(z, Tensor::full(z.shape(), 1, type), {x})[0]);
+    for (size_t i = 0; i < dx.size(); ++i) CHECK(std::abs(dx[i] - expected[i]) <= 1e-5);  // rounding in f32
   }
 }
 
