@@ -1,20 +1,12 @@
 #include "attacks/driver.h"
 
 #include <algorithm>
-#include <numeric>
-#include <optional>
-
+#include "attacks/draws.h"
+#include "attacks/passes.h"
 #include "engine/ops/arithmetic.h"
 
 namespace mith {
 namespace {
-
-/// Attacks of different names draw from different streams.
-uint16_t stream_of_name(const std::string& name) {
-  uint32_t hash = 2166136261u;  // FNV-1a
-  for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return static_cast<uint16_t>(hash ^ (hash >> 16));
-}
 
 /// Some images of the batch and how far the attack has come with them.
 struct Active {
@@ -44,8 +36,7 @@ class Run {
         batch_(batch),
         options_(options),
         plan_(attack.plan()),
-        at_once_(options.batch > 0 ? options.batch : batch.size()),
-        stream_(stream_of_name(attack.name())) {
+        passes_(model, options.batch) {
     if (!plan_.random_start || !options.evaluation) plan_.restarts = 1;
     info_.nan_count = Tensor::zeros({1}, DType::i64, batch.x.device());
   }
@@ -56,13 +47,13 @@ class Run {
  private:
   DrawKey key(Purpose purpose, int restart, int iteration) const;
   Outputs pass(const Batch& clean, const Tensor& images, bool gradient);
-  Outputs one_pass(const Batch& part, bool gradient);
   void read_goals();
   void open_books(const Outputs& clean);
   std::vector<int64_t> open_rows() const;
   void run_restart(int restart, const Outputs& clean);
   std::vector<int64_t> record(const Active&, const Outputs&);
   void step(Active&, int iteration);
+  int64_t standing() const;
   void count_progress(int64_t steps) const;
   AttackResult finish();
 
@@ -71,8 +62,7 @@ class Run {
   const Batch& batch_;
   const AttackOptions& options_;
   Plan plan_;
-  int64_t at_once_;
-  uint16_t stream_;
+  Passes passes_;
   int restart_ = 0;
   StepInfo info_;
   DrawKey model_key_;
@@ -82,39 +72,13 @@ class Run {
 };
 
 DrawKey Run::key(Purpose purpose, int restart, int iteration) const {
-  return {.seed = options_.seed,
-          .step = static_cast<uint32_t>(options_.step),
-          .restart = static_cast<uint16_t>(restart),
-          .purpose = purpose,
-          .stream = static_cast<uint16_t>(stream_ + iteration)};
+  return draw_key(attack_.name(), options_, purpose, restart, iteration);
 }
 
-/// Logits and loss, and the gradient if wanted, of any number of images, at most at_once_ in a pass.
+/// Logits and loss, and the gradient if wanted.
 Outputs Run::pass(const Batch& clean, const Tensor& images, bool gradient) {
-  int64_t const n = images.dim(0);
   Batch const b{images, clean.y, clean.ids};
-  if (n == at_once_) return one_pass(b, gradient);
-  Outputs all{.logits = Tensor::empty({n, model_.classes()}, DType::f32, images.device()),
-              .loss = Tensor::empty({n}, DType::f32, images.device())};
-  if (gradient) all.input_gradient = Tensor::empty_like(images);
-  for (int64_t first = 0; first < n; first += at_once_) {
-    int64_t const count = std::min(at_once_, n - first);
-    std::vector<int64_t> rows(static_cast<size_t>(at_once_));
-    for (int64_t i = 0; i < at_once_; ++i) rows[static_cast<size_t>(i)] = first + i % count;
-    Outputs const part = one_pass(count == at_once_ ? slice(b, first, count) : select(b, rows), gradient);
-    auto const store = [&](Tensor& whole, const Tensor& values) {
-      whole.rows(first, count).copy_from(values.rows(0, count));
-    };
-    store(all.logits, part.logits);
-    store(all.loss, part.loss);
-    if (gradient) store(all.input_gradient, part.input_gradient);
-  }
-  return all;
-}
-
-Outputs Run::one_pass(const Batch& part, bool gradient) {
-  return model_.evaluate(part, attack_.loss(part), {.logits = true, .loss = true, .input_gradient = gradient},
-                         model_key_);
+  return passes_.evaluate(b, attack_.loss(b), {.logits = true, .loss = true, .input_gradient = gradient}, model_key_);
 }
 
 void Run::step(Active& a, int iteration) {
@@ -123,8 +87,16 @@ void Run::step(Active& a, int iteration) {
   attack_.step(a.adv, a.clean, a.gradient, info_);
 }
 
+int64_t Run::standing() const {
+  int64_t count = 0;
+  for (size_t i = 0; i < result_.success.size(); ++i) count += result_.clean_correct[i] && !result_.success[i];
+  return count;
+}
+
 void Run::count_progress(int64_t steps) const {
-  if (options_.progress) options_.progress(steps, int64_t{plan_.restarts} * plan_.steps);
+  if (!options_.progress) return;
+  int64_t const total = int64_t{plan_.restarts} * plan_.steps;
+  options_.progress({.done = steps, .total = total, .standing = options_.evaluation ? standing() : -1});
 }
 
 AttackResult Run::for_training() {
@@ -173,6 +145,7 @@ void Run::open_books(const Outputs& clean) {
   result_.loss = clean.loss.to_host<float>();
   result_.success.assign(n, 0);
   result_.queries.assign(n, 1);
+  result_.gradients.assign(n, !plan_.random_start && plan_.steps > 0 ? 1 : 0);
 }
 
 /// Images that were right and still are.
@@ -195,6 +168,7 @@ void Run::run_restart(int restart, const Outputs& clean) {
       model_key_ = key(Purpose::noise, restart, i);
       Outputs const out = pass(a.clean, a.adv, true);
       a.gradient = out.input_gradient;
+      for (int64_t row : a.rows) ++result_.gradients[static_cast<size_t>(row)];
       a.keep(record(a, out));
       if (a.empty()) break;
     }

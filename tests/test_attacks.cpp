@@ -385,10 +385,11 @@ TEST_CASE("an attack spends the passes it says and reports its progress") {
   used();
   int64_t done = 0, total = 0;
   AttackOptions options;
-  options.progress = [&](int64_t d, int64_t t) { done = d, total = t; };
+  options.progress = [&](const AttackProgress& p) { done = p.done, total = p.total; };
   auto const weak = run(Fgsm{.eps = 1e-6f}, model, b, options);  // too weak to fool: nobody leaves early
   CHECK(used() == std::pair<int64_t, int64_t>(16, 8));           // the clean pass is the gradient's
   CHECK(weak.queries == std::vector<int64_t>(8, 2));
+  CHECK(weak.gradients == std::vector<int64_t>(8, 1));
   CHECK(done == 1);
   CHECK(total == 1);
   run(Pgd{.eps = 1e-6f, .steps = 5, .restarts = 2}, model, b, options);

@@ -245,8 +245,8 @@ AttackOutcome Evaluation::attack(const Attack& attack, Classifier* surrogate) {
   for (int64_t first = 0; first < images_.size(); first += chunk) {
     Batch const batch = images_.batch(positions_from(first, std::min(chunk, images_.size() - first)), false, {});
     int64_t shown = 0;
-    options.progress = [&](int64_t done, int64_t steps) {
-      int64_t const reached = steps > 0 ? batch.size() * done / steps : batch.size();
+    options.progress = [&](const AttackProgress& p) {
+      int64_t const reached = p.total > 0 ? batch.size() * p.done / p.total : batch.size();
       progress.advance(reached - shown, books.note());
       shown = reached;
     };
