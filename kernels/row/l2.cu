@@ -15,8 +15,6 @@
 
 namespace mith::MITH_SPACE {
 
-MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
-
 struct GradientDirection {
   const float* g;
   MITH_DEVICE float operator()(int64_t i) const { return g[i]; }
