@@ -14,6 +14,9 @@ const Kernel<float*, float*, const float*, const float*, float, float, float, in
     momentum_sign_step{"momentum_sign_step"};
 const Kernel<double*, const float*, const double*, int64_t, int64_t, int64_t, int64_t> sum_copies{"sum_copies"};
 
+const Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t, int64_t, int64_t>
+    add_uniform_noise{"uniform_neighbours"};
+
 constexpr int passes_ahead = 4;  ///< copies made at once fill about as many passes: enough, and memory stays small
 
 /// One run of an attack over one batch.
@@ -114,6 +117,7 @@ AttackResult Run::all_steps() {
                       .momentum = momentum,
                       .memory = memory,
                       .iteration = i,
+                      .steps = steps,
                       .alpha = frame.resolved_alpha(),
                       .mu = frame.mu,
                       .eps = frame.eps,
@@ -156,6 +160,14 @@ Tensor look_ahead(const MomentumStep& step) {
   Tensor ahead = step.adv.clone();
   add_in_place(ahead, step.momentum, double(step.alpha) * double(step.mu));
   return ahead;
+}
+
+Tensor uniform_neighbours(const MomentumStep& step, const Tensor& centre, float radius, int64_t first, int64_t count) {
+  int64_t const n = centre.dim(0), per_image = centre.numel() / n;
+  Tensor out = Tensor::empty(centre.shape().with(0, n * count), DType::f32, centre.device());
+  add_uniform_noise(out.stream(), out.data<float>(), centre.data<float>(), step.clean.ids.data<int64_t>(), step.key,
+                    radius, first, n, count, per_image);
+  return out;
 }
 
 GradientSource::GradientSource(Classifier& model, const Batch& clean, const Batch& whole, const AttackOptions& options,

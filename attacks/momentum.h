@@ -40,11 +40,11 @@ struct MomentumFrame {
 
 /// One iteration as an estimate of the gradient sees it.
 struct MomentumStep {
-  const Batch& clean;      ///< the images under attack, with their labels and ids
-  const Tensor& adv;       ///< their iterates
-  const Tensor& momentum;  ///< after the last step; zero at first
-  Tensor& memory;          ///< the attack's own, kept from one iteration to the next; undefined at first
-  int iteration = 0;       ///< from 0
+  const Batch& clean;            ///< the images under attack, with their labels and ids
+  const Tensor& adv;             ///< their iterates
+  const Tensor& momentum;        ///< after the last step; zero at first
+  Tensor& memory;                ///< the attack's own, kept from one iteration to the next; undefined at first
+  int iteration = 0, steps = 1;  ///< from 0; of how many
   float alpha = 0, mu = 0, eps = 0;
   DrawKey key;  ///< a stream for this iteration's draws; the passes draw from another
 };
@@ -52,6 +52,9 @@ struct MomentumStep {
 /// adv + alpha mu m, where the next step would lead if the gradient were zero (Lin et al. 2020, eq. 6); may leave the
 /// ball and [0, 1].
 Tensor look_ahead(const MomentumStep&);
+/// Copies [first, first + count) of each image of `centre`, moved by U(-radius, radius) a pixel, [n * count,h,w,c]; may
+/// leave [0, 1]. A copy's draws depend on the step's key, the image's id and the copy's number alone.
+Tensor uniform_neighbours(const MomentumStep&, const Tensor& centre, float radius, int64_t first, int64_t count);
 
 /// Gradients of what the attack maximises, CE(f(x), y), or -CE(f(x), t) if targeted, for the images under attack.
 /// Counts the passes and cuts them to options.batch.

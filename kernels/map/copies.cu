@@ -45,7 +45,7 @@ __global__ void sum_copies(double* __restrict__ sum, const float* __restrict__ v
   }
 }
 
-void launch_uniform_neighbours(const Stream& stream, float* out, const float* x, const int64_t* ids, const DrawKey& key,
+void launch_uniform_neighbours(const Stream& stream, float* out, const float* x, const int64_t* ids, DrawKey key,
                                float radius, int64_t first, int64_t images, int64_t copies, int64_t per_image) {
   int64_t const rows = images * copies;
   if (rows == 0) return;

@@ -9,10 +9,9 @@
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/map/projection.h"
+#include "kernels/row/finite.h"
 
 namespace mith::MITH_SPACE {
-
-MITH_DEVICE float finite_or_zero(float v) { return is_finite(v) ? v : 0.0f; }
 
 /// 1 / mean |g| over an image; 0 where the gradient is zero.
 __device__ double inverse_mean_size(const float* __restrict__ g, int64_t n) {
