@@ -138,6 +138,7 @@ AttackResult Run::all_steps() {
     result_.queries[static_cast<size_t>(row)] += source.spent();
     result_.gradients[static_cast<size_t>(row)] += source.spent();
   }
+  result_.warnings = source.warnings();
   result_.nan_gradients = nan_count.to_host<int64_t>().front();
   check(!options_.strict || result_.nan_gradients == 0, "attack ", attack_.name(), ": the gradient is NaN at ",
         result_.nan_gradients, " pixels");
@@ -212,6 +213,10 @@ Tensor GradientSource::average(int64_t copies, const OfCopies& gradients, std::v
     sum_copies(sum.stream(), sum.data<double>(), part.data<float>(), all.data<double>() + first, n, count, lines, cols);
   }
   return sum.cast(DType::f32);
+}
+
+void GradientSource::warn(const std::string& text) {
+  if (std::find(warnings_.begin(), warnings_.end(), text) == warnings_.end()) warnings_.push_back(text);
 }
 
 AttackResult MomentumAttack::run(Classifier& model, const Batch& batch, const AttackOptions& options) const {

@@ -80,7 +80,11 @@ class GradientSource {
   /// Clean images for mixing attacks to take partners from: the options', or the whole batch.
   const Batch& partners() const { return options_.partners.x.defined() ? options_.partners : whole_; }
 
+  /// Something that makes the result doubtful, for the report; however often it is said, once.
+  void warn(const std::string& text);
+
   // For the frame.
+  const std::vector<std::string>& warnings() const { return warnings_; }
   void begin(const DrawKey& model_key) { model_key_ = model_key; }
   int64_t spent() const { return spent_; }  ///< forward and backward passes an image
   const Passes& passes() const { return passes_; }
@@ -97,6 +101,7 @@ class GradientSource {
   int64_t target_, at_once_;
   Passes passes_;
   std::vector<int64_t> ids_;
+  std::vector<std::string> warnings_;
   std::map<int64_t, Labels> repeated_;  ///< by number of copies
   DrawKey model_key_;
   int64_t spent_ = 0;
