@@ -78,6 +78,7 @@ struct KernelCase {
 
 std::vector<KernelCase> elementwise_cases();
 std::vector<KernelCase> attack_cases();
+std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
 std::vector<KernelCase> row_cases();
 std::vector<KernelCase> window_cases();
