@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "apps/common/command_line.h"
+#include "apps/common/crafting.h"
+#include "apps/common/double_normalised.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
@@ -22,9 +24,9 @@ constexpr const char* examples =
 
 struct EvaluateOptions {
   std::vector<std::string> models, labels, attacks, surrogates;
-  std::string data, report, dump;
+  std::string data, craft, report, dump;
   int64_t batch = 128, limit = 0;
-  bool oblivious = false, eager = false;
+  bool oblivious = false, eager = false, divide_twice = false;
 };
 
 void declare(CommandLine& line, EvaluateOptions& o) {
@@ -32,6 +34,7 @@ void declare(CommandLine& line, EvaluateOptions& o) {
   line.text("--data", o.data, "DATA[:part]", "images; the test part unless train or val is named");
   line.texts("--attack", o.attacks, "ATTACK", "NAME:key=value,...; help lists all; may be repeated");
   line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); may be repeated");
+  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on; else the train part of --data");
   line.text("--report", o.report, "DIR", "folder for report.json and report.html");
   line.text("--dump", o.dump, "DIR", "write images, labels, logits and input gradients as .npy (one model)");
   line.texts("--label", o.labels, "TEXT", "a heading for each model's rows, e.g. Before, After");
@@ -39,6 +42,8 @@ void declare(CommandLine& line, EvaluateOptions& o) {
   line.integer("--limit", o.limit, 0, 1000000000, "only N images, each class in proportion; 0: all");
   line.flag("--oblivious", o.oblivious, "attack without knowing the defence");
   line.flag("--eager", o.eager, "the network as it is, never a frozen graph (this version has no other)");
+  line.flag("--repeat-seed000-error", o.divide_twice,
+            "for docs/findings.md only: wrong on purpose, divides the images by 255 before the model does");
 }
 
 void check_options(const EvaluateOptions& o) {
@@ -48,6 +53,7 @@ void check_options(const EvaluateOptions& o) {
   require(o.dump.empty() || o.models.size() == 1, "--dump takes one --model, not ", o.models.size());
   require(o.labels.empty() || o.labels.size() == o.models.size(), "--label: ", o.labels.size(), " labels for ",
           o.models.size(), " models");
+  require(!o.divide_twice || o.surrogates.empty(), "--repeat-seed000-error takes no --surrogate");
   require(!o.oblivious, "--oblivious: only a defended model can be attacked without knowing its defence");
 }
 
@@ -77,14 +83,21 @@ void dump(const Model& model, const ImageSource& images, int64_t batch, const st
 
 /// The clean row and one row an attack (and surrogate) of one model.
 void add_rows(Report& report, const Model& model, const ImageSet& images, const std::vector<Model>& surrogates,
-              const EvaluateOptions& o, const EvaluationOptions& options) {
+              const EvaluateOptions& o, const EvaluationOptions& options, Crafter& crafter) {
   ImageSource const source(images);
-  Evaluation evaluation(*model.classifier, source, options);
+  DoubleNormalised twice(*model.classifier);
+  Classifier& attacked = o.divide_twice ? static_cast<Classifier&>(twice) : *model.classifier;
+  if (o.divide_twice) report.rows.push_back(Evaluation(*model.classifier, source, options).clean());
+  Evaluation evaluation(attacked, source, options);
   report.rows.push_back(evaluation.clean());
+  auto const add = [&](const std::string& spec, Classifier* surrogate) {
+    auto const attack = crafter.make(spec, surrogate ? *surrogate : attacked, model);
+    report.rows.push_back(evaluation.attack(*attack, surrogate).row);
+    crafter.finish(report.rows.back(), *attack, model, images);
+  };
   for (const std::string& spec : o.attacks) {
-    auto const attack = make_attack(spec);
-    if (surrogates.empty()) report.rows.push_back(evaluation.attack(*attack).row);
-    for (const Model& s : surrogates) report.rows.push_back(evaluation.attack(*attack, s.classifier.get()).row);
+    if (surrogates.empty()) add(spec, nullptr);
+    for (const Model& s : surrogates) add(spec, s.classifier.get());
   }
 }
 
@@ -99,6 +112,7 @@ int evaluate(int argc, char** argv) {
   }
   check_options(o);
   for (const std::string& spec : o.attacks) make_attack(spec);
+  require_universal(o.craft, o.attacks);
 
   std::vector<Model> models, surrogates;
   for (const std::string& name : o.models) models.push_back(open_model(name));
@@ -118,13 +132,16 @@ int evaluate(int argc, char** argv) {
 
   Report report =
       make_report("Evaluation", images.front(), o.data, part.default_part, static_cast<uint64_t>(line.common.seed));
+  Crafter crafter(
+      {.craft = o.craft, .data = o.data, .seed = report.seed, .batch = o.batch, .strict = line.common.strict});
   for (size_t i = 0; i < models.size(); ++i) {
     EvaluationOptions options{.batch = o.batch, .seed = report.seed, .strict = line.common.strict};
     if (!o.labels.empty()) options.group = o.labels[i];
-    add_rows(report, models[i], images[i], surrogates, o, options);
+    add_rows(report, models[i], images[i], surrogates, o, options, crafter);
   }
   add_masking_warnings(report.rows);
   report.configuration = build_information();
+  if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
   if (report_folder) write_report(report, report_folder->path());
   for (auto* folder : {&report_folder, &dump_folder})

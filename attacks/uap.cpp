@@ -43,9 +43,10 @@ void UapDeepFool::Config::fields(Fields& f) {
 namespace {
 
 std::string inner_spec(const UapDeepFool::Config& c) {
+  // In L2 whatever the ball of v, as the paper has it.
   if (c.inner == "deepfool")
-    return cat("deepfool:norm=", c.norm, ",steps=", c.steps, ",overshoot=", format_number(c.overshoot));
-  return cat(c.norm == "l2" ? "fgm" : "fgsm", ":eps=", format_number(c.inner_eps), ",target=", c.target);
+    return cat("deepfool:norm=l2,steps=", c.steps, ",overshoot=", format_number(double(c.overshoot)));
+  return cat(c.norm == "l2" ? "fgm" : "fgsm", ":eps=", format_number(double(c.inner_eps)), ",target=", c.target);
 }
 
 }  // namespace
@@ -132,7 +133,8 @@ const AttackRegistry::Add uap(
     {
         .name = "uap",
         .summary = "one perturbation for all images, by Adam on a crafting set",
-        .paper = "Moosavi-Dezfooli et al., CVPR 2017, by Adam on the mean loss; the cap after Shafahi et al., AAAI 2020",
+        .paper =
+            "Moosavi-Dezfooli et al., CVPR 2017, by Adam on the mean loss; the cap after Shafahi et al., AAAI 2020",
         .rule = "v = 0; for each batch B of each pass:\n"
                 "  v <- clamp(v + Adam(grad_v mean_B min(CE(f(clamp(x + v, 0, 1)), y), cap)), -eps, eps)\n"
                 "x_adv = clamp(x + v, 0, 1)",

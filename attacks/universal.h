@@ -3,6 +3,7 @@
 // Crafting goes through the set in passes. After each the whole state is in one struct, from which crafting continues
 // to the same bytes. An attack states how it begins, what one pass does, and how an image is changed; the rest is here.
 #pragma once
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -70,6 +71,10 @@ class UniversalAttack : public Attack {
 
 /// A universal attack by its spec; UsageError if the spec names another kind.
 std::unique_ptr<UniversalAttack> make_universal(const std::string& spec);
+
+/// The whole state as a safetensors file, and back; UsageError if the file is another attack's or damaged.
+void write_universal(const std::filesystem::path&, const Universal&, const std::string& spec);
+Universal read_universal(const std::filesystem::path&, const std::string& spec);
 
 /// Adam on what all images share: loss(f(compose(x, values)), y) is maximised over the set in shuffled batches, and the
 /// values are limited after every step (attacks.md 8.1, 9.1).
