@@ -4,6 +4,7 @@
 #include "apps/common/attack_output.h"
 #include "apps/common/attack_state.h"
 #include "apps/common/command_line.h"
+#include "apps/common/crafting.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
 #include "apps/common/output_folder.h"
@@ -36,7 +37,7 @@ void declare(CommandLine& line, AttackAppOptions& o) {
   line.text("--out", o.out, "DIR", "folder for the results, one sub-folder an attack");
   line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); several with --ensemble");
   line.flag("--ensemble", o.ensemble, "craft on all surrogates at once");
-  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on");
+  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on; else the train part of --data");
   line.integer("--limit", o.limit, 0, 1000000000, "only N images, each class in proportion; 0: all");
   line.flag("--png", o.png, "also as 8-bit images in class folders, rounded inside the ball");
   line.integer("--batch", o.batch, 1, 65536, "images at a time");
@@ -50,10 +51,10 @@ void check_options(const AttackAppOptions& o) {
   require(!o.data.empty(), "--data is missing");
   require(!o.attacks.empty(), "--attack is missing (--attack help lists all)");
   require(!o.out.empty(), "--out is missing");
-  require(o.craft.empty(), "--craft: only universal attacks are crafted on a set, and none is available yet");
   require(o.surrogates.size() <= 1 || o.ensemble,
           "--surrogate: one here, or several with --ensemble; mith-evaluate compares several");
   for (const std::string& spec : o.attacks) make_attack(spec);
+  require_universal(o.craft, o.attacks);
 }
 
 /// Runs every attack and writes its files; `json` is the report's text with what was saved where.
@@ -72,11 +73,18 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   saved.report.rows.push_back(evaluation.clean());
   std::vector<std::string> const folders = attack_folders(o.attacks);
   std::vector<Json> extras;
+  CraftingOptions const crafting{
+      .craft = o.craft, .data = o.data, .seed = saved.report.seed, .batch = o.batch, .strict = common.strict};
+  Crafter crafter(crafting);
   for (size_t i = 0; i < o.attacks.size(); ++i) {
-    AttackOutcome const outcome = evaluation.attack(*make_attack(o.attacks[i]), surrogate);
+    auto const attack = crafter.make(o.attacks[i], surrogate ? *surrogate : *model.classifier, model);
+    AttackOutcome outcome = evaluation.attack(*attack, surrogate);
+    crafter.finish(outcome.row, *attack, model, images);
     auto const folder = out.subfolder(folders[i]);
     write_attack(outcome, images, folder);
     Json extra{{"folder", folders[i]}};
+    if (const auto* const crafted = dynamic_cast<const CraftedAttack*>(attack.get()))
+      extra["crafted"] = write_crafted(*crafted, *model.classifier, source, crafting, folder);
     if (o.png) {
       PngExport const png = write_pngs(*model.classifier, outcome, source, o.batch, folder / "png");
       extra["png"] = {{"folder", folders[i] + "/png"},
@@ -89,6 +97,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   }
   add_masking_warnings(saved.report.rows);
   saved.report.configuration = build_information();
+  if (!crafter.report().empty()) saved.report.configuration["crafting"] = crafter.report();
   saved.json = to_json(saved.report);
   for (size_t i = 0; i < extras.size(); ++i) saved.json["rows"][i + 1].update(extras[i]);
   return saved;
@@ -125,6 +134,7 @@ int attack(int argc, char** argv) {
                            .models = {&model},
                            .surrogates = surrogates.models(),
                            .data = o.data,
+                           .craft = o.craft,
                            .images = &images,
                            .batch = o.batch,
                            .ensemble = o.ensemble},

@@ -56,10 +56,10 @@ class AttackState {
 struct AttackCommand {
   std::vector<std::string> attacks;
   std::vector<const Model*> models, surrogates;
-  std::string data;
+  std::string data, craft;
   const ImageSet* images = nullptr;
   int64_t batch = 0;
-  bool ensemble = false;
+  bool ensemble = false, divide_twice = false;
 };
 Json key_of(const AttackCommand&, const CommonOptions&);
 
