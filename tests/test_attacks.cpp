@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <set>
 
 #include "attacks/bim.h"
 #include "attacks/fgsm.h"
@@ -82,6 +84,18 @@ struct Constant final : HostModel {
   Constant() : HostModel(image, std::vector<std::vector<double>>(2, std::vector<double>(pixels, 0))) {}
 };
 
+/// Every registered attack, those of many passes made short.
+std::string brief(const std::string& name) {
+  static const std::map<std::string, std::string> shorter{
+      {"apgd-ce", ":steps=8"}, {"apgd-dlr", ":steps=8"}, {"apgd-t", ":steps=8"}, {"autoattack", ":steps=5,queries=20"}};
+  auto const it = shorter.find(name);
+  return it == shorter.end() ? name : name + it->second;
+}
+
+/// Attacks whose loss is the cross-entropy of the labels.
+const std::set<std::string> on_cross_entropy{"apgd-ce", "autoattack", "bim", "eotpgd", "ffgsm", "fgm",
+                                             "fgsm",    "noise",      "pgd", "pgd-l2", "rfgsm"};
+
 std::vector<float> host(const Tensor& t) { return t.to_host<float>(); }
 int64_t successes(const AttackResult& r) { return std::accumulate(r.success.begin(), r.success.end(), int64_t{0}); }
 
@@ -160,12 +174,13 @@ TEST_CASE("every attack stays in its ball and in [0, 1], and does nothing with n
   Batch const b = images_of(model, 24);
   for (const std::string& name : AttackRegistry::names()) {
     CAPTURE(name);
-    auto const attack = make_attack(name);
+    auto const attack = make_attack(brief(name));
     for (AttackOptions const& options : {AttackOptions{}, training()})
       check_in_ball(attack->threat(), attack->run(model, b, options).adversarial, b.x);
     auto const& fields = AttackRegistry::find(name, "attack").fields;
     if (std::none_of(fields.begin(), fields.end(), [](const Field& f) { return f.key == "eps"; })) continue;
-    CHECK(host(make_attack(name + ":eps=0")->run(model, b, training()).adversarial) == host(b.x));
+    std::string const spec = brief(name) + (brief(name) == name ? ":" : ",") + "eps=0";
+    CHECK(host(make_attack(spec)->run(model, b, training()).adversarial) == host(b.x));
   }
 }
 
@@ -177,7 +192,7 @@ TEST_CASE("the same seed gives the same bytes for every batch size and order") {
   std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
   for (const std::string& name : AttackRegistry::names()) {
     CAPTURE(name);
-    auto const attack = make_attack(name);
+    auto const attack = make_attack(brief(name));
     for (AttackOptions options : {AttackOptions{}, training()}) {
       options.seed = 9;
       options.step = 4;
@@ -255,12 +270,12 @@ TEST_CASE("every success and every loss is found again by evaluating the image a
   int64_t found = 0;
   for (const std::string& name : AttackRegistry::names()) {
     CAPTURE(name);
-    AttackResult const r = make_attack(name)->run(model, b, {});
+    AttackResult const r = make_attack(brief(name))->run(model, b, {});
     Outputs const anew =
         model.evaluate({r.adversarial, b.y, b.ids}, attack_loss(b, -1), {.logits = true, .loss = true});
     auto const predicted = argmax(anew.logits).to_host<int32_t>(), y = b.y.to_host<int32_t>();
     for (size_t i = 0; i < 40; ++i) CHECK(bool(r.success[i]) == (predicted[i] != y[i]));
-    CHECK(r.loss == anew.loss.to_host<float>());
+    if (on_cross_entropy.count(name)) CHECK(r.loss == anew.loss.to_host<float>());
     found += successes(r);
   }
   CHECK(found > 0);

@@ -78,7 +78,7 @@ struct KernelCase {
 
 std::vector<KernelCase> elementwise_cases();
 std::vector<KernelCase> attack_cases();
-std::vector<KernelCase> attack_loss_cases();
+std::vector<KernelCase> apgd_cases();
 std::vector<KernelCase> row_cases();
 std::vector<KernelCase> window_cases();
 std::vector<KernelCase> network_cases();
