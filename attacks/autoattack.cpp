@@ -14,6 +14,7 @@ namespace mith {
 namespace {
 
 constexpr int checking_passes = 5, votes = 10;
+constexpr int64_t progress_of_part = 1000;  // whatever its steps
 // What keeps the draws of passes apart.
 constexpr int of_checks = 0, vote_on_clean = 1, final_pass = 2, vote_on_parts = 3;
 
@@ -215,6 +216,10 @@ AttackResult AutoAttack::evaluate(const std::vector<std::string>& parts, Classif
       r.warnings.push_back(cat("square fooled ", gradient_attacks_left - left, " of ", n,
                                " images that the gradient attacks before it left standing: gradients may be masked"));
   }
+  if (options.progress) {
+    int64_t const total = progress_of_part * static_cast<int64_t>(parts.size());
+    options.progress({.done = total, .total = total, .standing = static_cast<int64_t>(standing_rows(r).size())});
+  }
   Loss const loss{.labels = batch.y};
   r.loss = passes
                .evaluate({r.adversarial, batch.y, batch.ids}, loss, {.loss = true},
@@ -227,15 +232,14 @@ AttackResult AutoAttack::evaluate(const std::vector<std::string>& parts, Classif
 /// One attack on what is left, entered into the result.
 void AutoAttack::run_part(const std::string& part, int number, size_t parts, Classifier& model, const Batch& batch,
                           const AttackOptions& options, AttackResult& r) const {
-  constexpr int64_t fine = 1000;  // of progress, a part
   auto const attack = make_attack(part);
   std::vector<int64_t> const rows = standing_rows(r);
   if (!rows.empty()) {
     AttackOptions inner = options;
     if (options.progress)
       inner.progress = [&](const AttackProgress& p) {
-        options.progress({.done = fine * number + (p.total > 0 ? fine * p.done / p.total : 0),
-                          .total = fine * static_cast<int64_t>(parts),
+        options.progress({.done = progress_of_part * number + (p.total > 0 ? progress_of_part * p.done / p.total : 0),
+                          .total = progress_of_part * static_cast<int64_t>(parts),
                           .standing = p.standing});
       };
     Batch const open = select(batch, rows);

@@ -76,6 +76,7 @@ struct KernelCase {
   std::string key() const { return kernel + (provider.empty() ? "" : " " + provider) + " " + shape; }
 };
 
+std::vector<KernelCase> apgd_cases();
 std::vector<KernelCase> attack_cases();
 std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
