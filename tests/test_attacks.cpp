@@ -83,6 +83,12 @@ struct Constant final : HostModel {
 };
 
 std::vector<float> host(const Tensor& t) { return t.to_host<float>(); }
+/// All attacks but the one that reads features, which the models here do not have.
+std::vector<std::string> attack_names() {
+  std::vector<std::string> names = AttackRegistry::names();
+  std::erase(names, "nst");
+  return names;
+}
 int64_t successes(const AttackResult& r) { return std::accumulate(r.success.begin(), r.success.end(), int64_t{0}); }
 
 /// Largest gap between the empirical distribution and U(0, 1), times sqrt(n).
@@ -158,7 +164,7 @@ TEST_CASE("a step length of 0 stands for 2.5 eps / steps") {
 TEST_CASE("every attack stays in its ball and in [0, 1], and does nothing with no budget") {
   Wavy model;
   Batch const b = images_of(model, 24);
-  for (const std::string& name : AttackRegistry::names()) {
+  for (const std::string& name : attack_names()) {
     CAPTURE(name);
     auto const attack = make_attack(name);
     for (AttackOptions const& options : {AttackOptions{}, training()})
@@ -175,12 +181,13 @@ TEST_CASE("the same seed gives the same bytes for every batch size and order") {
   Batch const b = images_of(model, n);
   std::vector<int64_t> backwards(n);
   std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
-  for (const std::string& name : AttackRegistry::names()) {
+  for (const std::string& name : attack_names()) {
     CAPTURE(name);
     auto const attack = make_attack(name);
     for (AttackOptions options : {AttackOptions{}, training()}) {
       options.seed = 9;
       options.step = 4;
+      options.partners = images_of(model, 10);  // the batch would be another one each time
       auto const whole = host(attack->run(model, b, options).adversarial);
       for (int64_t size : {1, 7, 64}) {
         std::vector<float> parts;
@@ -253,7 +260,7 @@ TEST_CASE("every success and every loss is found again by evaluating the image a
   Wavy model;
   Batch const b = images_of(model, 40);
   int64_t found = 0;
-  for (const std::string& name : AttackRegistry::names()) {
+  for (const std::string& name : attack_names()) {
     CAPTURE(name);
     AttackResult const r = make_attack(name)->run(model, b, {});
     Outputs const anew =
