@@ -151,7 +151,8 @@ TEST_CASE("the driver's books: every success and every loss is found again by ev
   int64_t found = 0;
   for (const char* name : {"fgsm", "fgm", "bim", "pgd", "pgd-l2", "noise"}) {
     CAPTURE(name);
-    AttackResult const r = make_attack(name)->run(model, b, {});
+    auto const attack = make_attack(name);
+    AttackResult const r = attack->run(model, b, {});
     Outputs const anew =
         model.evaluate({r.adversarial, b.y, b.ids}, attack_loss(b, -1), {.logits = true, .loss = true});
     auto const predicted = argmax(anew.logits).to_host<int32_t>(), y = b.y.to_host<int32_t>();

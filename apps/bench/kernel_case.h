@@ -84,6 +84,7 @@ std::vector<KernelCase> copies_cases();
 std::vector<KernelCase> elementwise_cases();
 std::vector<KernelCase> network_cases();
 std::vector<KernelCase> row_cases();
+std::vector<KernelCase> score_cases();
 std::vector<KernelCase> transfer_cases();
 std::vector<KernelCase> universal_cases();
 std::vector<KernelCase> window_cases();

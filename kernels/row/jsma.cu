@@ -36,12 +36,12 @@ MITH_DEVICE int32_t bits_of(float v) { return std::bit_cast<int32_t>(v); }
 MITH_DEVICE float float_of(int32_t bits) { return std::bit_cast<float>(bits); }
 #endif
 /// max(v, 0) through the bits: negative numbers are negative integers, and integers have vector maxima.
-MITH_DEVICE float positive(float v) {
+MITH_DEVICE float positive_part(float v) {
   int32_t const bits = bits_of(v);
   return float_of(bits > 0 ? bits : 0);
 }
 /// The bits of the pair's value; non-negative floats are ordered as their bits.
-MITH_DEVICE int32_t value_bits(float a, float b) { return bits_of(positive(a) * positive(b)); }
+MITH_DEVICE int32_t value_bits(float a, float b) { return bits_of(positive_part(a) * positive_part(b)); }
 
 /// a + b, rounded up by more than the sums and products of a search can round.
 MITH_DEVICE float sum_bound(float a, float b) {
@@ -50,12 +50,12 @@ MITH_DEVICE float sum_bound(float a, float b) {
 }
 
 /// What is known of some features.
-struct Bounds {
+struct PairBounds {
   float a, b, sum;  ///< largest a, b and a + b
   /// No pair of (p_a, p_b) with one of them has a value above this.
   MITH_DEVICE float with(float p_a, float p_b, float p_sum) const {
-    float const product = positive(p_a + a) * positive(p_b + b);
-    float const mean = positive(p_sum + sum);
+    float const product = positive_part(p_a + a) * positive_part(p_b + b);
+    float const mean = positive_part(p_sum + sum);
     float const square_of_mean = 0.250001f * mean * mean;
     return product < square_of_mean ? product : square_of_mean;
   }
@@ -80,7 +80,7 @@ __global__ void jsma_gradients(float* __restrict__ a, float* __restrict__ b, con
 }
 
 /// Whole numbers in the order of the floats.
-MITH_DEVICE int32_t order_of(float v) {
+MITH_DEVICE int32_t float_order(float v) {
   int32_t const bits = bits_of(v);
   return bits ^ ((bits >> 31) & INT32_MAX);
 }
@@ -96,7 +96,7 @@ __global__ void jsma_pool(float* __restrict__ a, float* __restrict__ b, int64_t 
       int64_t const middle = low + (high - low + 1) / 2;
       int32_t const threshold = static_cast<int32_t>(middle);
       int32_t reached = 0;
-      for (auto i : block_stride(features)) reached += order_of(as[i] + bs[i]) >= threshold;
+      for (auto i : block_stride(features)) reached += float_order(as[i] + bs[i]) >= threshold;
       if (block_sum(reached) >= pool)
         low = middle;
       else
@@ -104,7 +104,7 @@ __global__ void jsma_pool(float* __restrict__ a, float* __restrict__ b, int64_t 
     }
     int32_t const threshold = static_cast<int32_t>(low);
     for (auto i : block_stride(features)) {
-      bool const out = order_of(as[i] + bs[i]) < threshold;
+      bool const out = float_order(as[i] + bs[i]) < threshold;
       as[i] = out ? -__builtin_inff() : as[i];
       bs[i] = out ? -__builtin_inff() : bs[i];
     }
@@ -112,7 +112,7 @@ __global__ void jsma_pool(float* __restrict__ a, float* __restrict__ b, int64_t 
 }
 
 /// Largest a, b and a + b of features [first, first + n).
-__device__ Bounds bounds_of(const float* a, const float* b, int64_t first, int64_t n) {
+__device__ PairBounds bounds_of(const float* a, const float* b, int64_t first, int64_t n) {
   return {block_max<float>(n, [=](int64_t i) { return a[first + i]; }),
           block_max<float>(n, [=](int64_t i) { return b[first + i]; }),
           block_max<float>(n, [=](int64_t i) { return sum_bound(a[first + i], b[first + i]); })};
@@ -123,13 +123,13 @@ __device__ ValueIndex<float> best_partner(const float* a, const float* b, int64_
                                           int64_t p) {
   ValueIndex<float> best{0, no_pair};
   for (auto q : block_stride(features)) {
-    float const v = positive(p_a + a[q]) * positive(p_b + b[q]);
+    float const v = positive_part(p_a + a[q]) * positive_part(p_b + b[q]);
     if (v > best.value && q != p) best = {v, q};
   }
   return block_argmax(best);
 }
 
-/// Bounds of the blocks and of all features, and the value of a pair that is good: the feature that has the most to
+/// PairBounds of the blocks and of all features, and the value of a pair that is good: the feature that has the most to
 /// hope for, its best partner, and the better one of that partner's.
 __global__ void jsma_bounds(float* __restrict__ bounds, const float* __restrict__ a, const float* __restrict__ b,
                             int64_t images, int64_t features) {
@@ -140,7 +140,7 @@ __global__ void jsma_bounds(float* __restrict__ bounds, const float* __restrict_
     for (int64_t block = 0; block <= blocks; ++block) {  // the last one: all
       int64_t const first = block < blocks ? block * jsma_block : 0;
       int64_t const left = features - first;
-      Bounds const of = bounds_of(as, bs, first, block < blocks && left > jsma_block ? jsma_block : left);
+      PairBounds const of = bounds_of(as, bs, first, block < blocks && left > jsma_block ? jsma_block : left);
       if (block_leader()) {
         out[3 * block] = of.a;
         out[3 * block + 1] = of.b;
@@ -169,9 +169,9 @@ __global__ void jsma_pairs(float* __restrict__ values, int64_t* __restrict__ pai
     const float *const as = a + image * features, *const bs = b + image * features;
     const float* const bound = bounds + image * jsma_bounds_size(features);
     auto const bounds_at = [=](int64_t block) {
-      return Bounds{bound[3 * block], bound[3 * block + 1], bound[3 * block + 2]};
+      return PairBounds{bound[3 * block], bound[3 * block + 1], bound[3 * block + 2]};
     };
-    Bounds const all = bounds_at(blocks);
+    PairBounds const all = bounds_at(blocks);
     float best = bound[3 * blocks + 3];
     int64_t best_pair = no_pair;
     auto const may_win = [&](float most) { return most > 0 && most >= best; };

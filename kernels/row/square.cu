@@ -19,28 +19,28 @@
 
 namespace mith::MITH_SPACE {
 
-struct ImageShape {
+struct WindowedImage {
   int64_t h, w, c;
   MITH_DEVICE int64_t size() const { return h * w * c; }
   MITH_DEVICE int64_t at(int64_t row, int64_t col) const { return (row * w + col) * c; }
 };
 
 /// A square of pixels.
-struct Square {
+struct WindowSquare {
   int32_t row, col, side;
   MITH_DEVICE bool has_row(int64_t r) const { return r >= row && r < row + side; }
   MITH_DEVICE bool has_col(int64_t k) const { return k >= col && k < col + side; }
 };
-MITH_DEVICE Square first_of(const SquareWindows& s) { return {s.row, s.col, s.side}; }
-MITH_DEVICE Square second_of(const SquareWindows& s) { return {s.other_row, s.other_col, s.side}; }
+MITH_DEVICE WindowSquare first_window(const SquareWindows& s) { return {s.row, s.col, s.side}; }
+MITH_DEVICE WindowSquare second_window(const SquareWindows& s) { return {s.other_row, s.other_col, s.side}; }
 
-MITH_DEVICE float random_sign(const DrawKey& key, uint64_t image, uint64_t element) {
+MITH_DEVICE float window_sign(const DrawKey& key, uint64_t image, uint64_t element) {
   return random_bits(key, image, element) >> 31 ? 1.0f : -1.0f;
 }
 
 /// visit(row, column, whether the pixel lies in `a`) for this thread's pixels of the union of a and b.
 template <class Visit>
-__device__ void for_union(Square a, Square b, ImageShape s, Visit visit) {
+__device__ void for_union(WindowSquare a, WindowSquare b, WindowedImage s, Visit visit) {
   for (int64_t row = 0; row < s.h; ++row) {
     bool const in_a = a.has_row(row), in_b = b.has_row(row);
     if (!in_a && !in_b) continue;
@@ -52,10 +52,11 @@ __device__ void for_union(Square a, Square b, ImageShape s, Visit visit) {
 }
 
 /// Makes candidate and best agree again.
-__device__ void settle(float* __restrict__ candidate, float* __restrict__ best, const SquareMove& move, ImageShape s) {
+__device__ void settle_windows(float* __restrict__ candidate, float* __restrict__ best, const SquareMove& move,
+                               WindowedImage s) {
   float* const to = move.accepted ? best : candidate;
   const float* const from = move.accepted ? candidate : best;
-  for_union(first_of(move.last), second_of(move.last), s, [=](int64_t row, int64_t col, bool) {
+  for_union(first_window(move.last), second_window(move.last), s, [=](int64_t row, int64_t col, bool) {
     for (int64_t at = s.at(row, col), end = at + s.c; at < end; ++at) to[at] = from[at];
   });
 }
@@ -66,19 +67,19 @@ constexpr int sign_attempts = 16;
 __global__ void square_linf_window(float* __restrict__ candidates, float* __restrict__ bests,
                                    const float* __restrict__ xs, const int64_t* __restrict__ ids,
                                    const SquareMove* __restrict__ moves, DrawKey key, int64_t query, float eps,
-                                   int64_t images, ImageShape s) {
+                                   int64_t images, WindowedImage s) {
   for (auto image : block_items(images)) {
     float *const candidate = candidates + image * s.size(), *const best = bests + image * s.size();
     const float* const x = xs + image * s.size();
     SquareMove const move = moves[image];
-    settle(candidate, best, move, s);
-    Square const window = first_of(move.next);
+    settle_windows(candidate, best, move, s);
+    WindowSquare const window = first_window(move.next);
     for (int attempt = 0; window.side > 0 && attempt < sign_attempts; ++attempt) {
       int32_t changed = 0;
       for (int64_t row = window.row; row < window.row + window.side; ++row) {
         for (int64_t ch = 0; ch < s.c; ++ch) {
           uint64_t const draw = static_cast<uint64_t>((query * sign_attempts + attempt) * s.c + ch);
-          float const change = eps * random_sign(key, static_cast<uint64_t>(ids[image]), draw);
+          float const change = eps * window_sign(key, static_cast<uint64_t>(ids[image]), draw);
           for (auto col : block_stride(s.w)) {
             if (!window.has_col(col)) continue;
             int64_t const at = s.at(row, col) + ch;
@@ -99,14 +100,14 @@ __global__ void square_linf_window(float* __restrict__ candidates, float* __rest
 __global__ void square_l2_window(float* __restrict__ candidates, float* __restrict__ bests,
                                  const float* __restrict__ xs, const float* __restrict__ bump,
                                  const int64_t* __restrict__ ids, const SquareMove* __restrict__ moves, DrawKey key,
-                                 int64_t query, float eps, int64_t images, ImageShape s) {
+                                 int64_t query, float eps, int64_t images, WindowedImage s) {
   for (auto image : block_items(images)) {
     float *const candidate = candidates + image * s.size(), *const best = bests + image * s.size();
     const float* const x = xs + image * s.size();
     SquareMove const move = moves[image];
-    settle(candidate, best, move, s);
+    settle_windows(candidate, best, move, s);
     if (move.next.side == 0) continue;
-    Square const first = first_of(move.next), second = second_of(move.next);
+    WindowSquare const first = first_window(move.next), second = second_window(move.next);
     uint64_t const id = static_cast<uint64_t>(ids[image]), draw = static_cast<uint64_t>(query * (s.c + 1));
     bool const transposed = random_bits(key, id, draw + static_cast<uint64_t>(s.c)) >> 31;
     auto const bump_at = [=](int64_t row, int64_t col) {
@@ -132,7 +133,7 @@ __global__ void square_l2_window(float* __restrict__ candidates, float* __restri
       });
       in_union = block_sum(in_union);
       float const keep = static_cast<float>(1 / (1e-12 + std::sqrt(block_sum(in_first))));
-      float const size = random_sign(key, id, draw + static_cast<uint64_t>(ch));
+      float const size = window_sign(key, id, draw + static_cast<uint64_t>(ch));
       double fresh = 0;
       auto const fresh_at = [=](int64_t row, int64_t col) {
         int64_t const at = s.at(row, col) + ch;
@@ -155,7 +156,7 @@ __global__ void square_l2_window(float* __restrict__ candidates, float* __restri
 /// channel with a sign of its own, each tile transposed or not.
 __global__ void square_l2_start(float* __restrict__ adv, const float* __restrict__ x, const float* __restrict__ bump,
                                 const int64_t* __restrict__ ids, DrawKey key, float factor, int64_t side,
-                                int64_t images, ImageShape s) {
+                                int64_t images, WindowedImage s) {
   int32_t const n = static_cast<int32_t>(side), down = static_cast<int32_t>(s.h) / n,
                 across = static_cast<int32_t>(s.w) / n;
   int32_t const top = (static_cast<int32_t>(s.h) - down * n) / 2, left = (static_cast<int32_t>(s.w) - across * n) / 2;
@@ -171,7 +172,7 @@ __global__ void square_l2_start(float* __restrict__ adv, const float* __restrict
         float const height = inside ? factor * bump[transposed ? v * n + u : u * n + v] : 0.0f;
         for (int64_t ch = 0; ch < s.c; ++ch) {
           int64_t const at = image * s.size() + s.at(row, col) + ch;
-          adv[at] = clamp(x[at] + height * random_sign(key, id, draw + static_cast<uint64_t>(ch)), 0.0f, 1.0f);
+          adv[at] = clamp(x[at] + height * window_sign(key, id, draw + static_cast<uint64_t>(ch)), 0.0f, 1.0f);
         }
       }
     }
@@ -184,20 +185,20 @@ void launch_square_linf_window(const Stream& stream, float* candidate, float* be
                                const int32_t* moves, DrawKey key, int64_t query, float eps, int64_t images, int64_t h,
                                int64_t w, int64_t c) {
   launch_row(stream, {"square_linf_window", images, bytes_of<float>(3, images * h * w * c)}, w, square_linf_window,
-             candidate, best, x, ids, as_moves(moves), key, query, eps, images, ImageShape{h, w, c});
+             candidate, best, x, ids, as_moves(moves), key, query, eps, images, WindowedImage{h, w, c});
 }
 
 void launch_square_l2_window(const Stream& stream, float* candidate, float* best, const float* x, const float* bump,
                              const int64_t* ids, const int32_t* moves, DrawKey key, int64_t query, float eps,
                              int64_t images, int64_t h, int64_t w, int64_t c) {
   launch_row(stream, {"square_l2_window", images, bytes_of<float>(4, images * h * w * c)}, w, square_l2_window,
-             candidate, best, x, bump, ids, as_moves(moves), key, query, eps, images, ImageShape{h, w, c});
+             candidate, best, x, bump, ids, as_moves(moves), key, query, eps, images, WindowedImage{h, w, c});
 }
 
 void launch_square_l2_start(const Stream& stream, float* adv, const float* x, const float* bump, const int64_t* ids,
                             DrawKey key, float factor, int64_t side, int64_t images, int64_t h, int64_t w, int64_t c) {
   launch_row(stream, {"square_l2_start", images, bytes_of<float>(2, images * h * w * c)}, w, square_l2_start, adv, x,
-             bump, ids, key, factor, side, images, ImageShape{h, w, c});
+             bump, ids, key, factor, side, images, WindowedImage{h, w, c});
 }
 
 KERNEL(square_linf_window, launch_square_linf_window);
