@@ -138,6 +138,12 @@ class AttackLoop {
     return text;
   }
 
+  /// What the attacker sees: an attack made for transfer that follows the target's own gradients is a white-box attack.
+  std::string access() const {
+    if (transfer_) return "transfer";
+    return threat_.access == "transfer" ? "white" : threat_.access;
+  }
+
   std::vector<AttackOutcome> outcomes() {
     std::vector<AttackOutcome> all;
     for (size_t t = 0; t < targets_.size(); ++t) {
@@ -149,7 +155,7 @@ class AttackLoop {
       outcome.row.attack = attack_.spec();
       outcome.row.norm = threat_.norm;
       outcome.row.eps = threat_.eps;
-      outcome.row.access = transfer_ ? "transfer" : threat_.access;
+      outcome.row.access = access();
       outcome.row.crafted_on = crafted_on_.name();
       outcome.row.warnings = warnings_;
       books_[t].fill(outcome.row);
