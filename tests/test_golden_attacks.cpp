@@ -25,6 +25,15 @@ const Case cases[] = {
     {.file = "fgsm", .spec = "fgsm:eps=16/255"},
     {.file = "bim", .spec = "bim:eps=16/255,alpha=1.6/255,steps=10"},
     {.file = "pgd", .spec = "pgd:eps=0.03,alpha=0.01,steps=5,random_start=false", .colour = false},
+    {.file = "mifgsm", .spec = "mifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "nifgsm", .spec = "nifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "tifgsm", .spec = "tifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1,kernel_size=7"},
+    {.file = "sifgsm", .spec = "sifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "apgd-ce", .spec = "apgd-ce:eps=30/255,steps=20"},
+    {.file = "apgd-dlr", .spec = "apgd-dlr:eps=30/255,steps=20"},
+    {.file = "apgd-dlr-2", .spec = "apgd-dlr:eps=4/255,steps=20", .colour = false},
+    {.file = "deepfool", .spec = "deepfool:steps=50,overshoot=0.02", .evaluation = true, .inner = true},
+    {.file = "cw", .spec = "cw:search_steps=1,c=1,steps=40,rate=0.01,abort_early=false", .evaluation = true},
 };
 
 std::unique_ptr<Network> make(const Case& c) {
