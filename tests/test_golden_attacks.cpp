@@ -7,6 +7,7 @@
 
 #include "attacks/attack.h"
 #include "engine/ops/ops.h"
+#include "kernels/launch/table.h"
 #include "tests/golden_fixtures.h"
 
 using namespace mith;
@@ -157,5 +158,35 @@ TEST_CASE("golden: attacks through every provider in f32 are PyTorch's") {
       Forced const forced(provider);
       check_case(c, model, *exact);
     }
+  }
+}
+
+TEST_CASE("golden: FAB's projections on a hyperplane and the box are those found by sorting") {
+  using Projection =
+      Kernel<float*, const float*, const float*, const int64_t*, const float*, float, float, int64_t, int64_t>;
+  SafetensorsFile const file = read_safetensors(path("attacks/fab_projection.safetensors"));
+  Tensor const x = stored(file, "x").cast(DType::f32).to(default_device()),
+               w = stored(file, "w").cast(DType::f32).to(default_device());
+  auto const clean = values_of(stored(file, "x")), weights = values_of(stored(file, "w")),
+             b = values_of(stored(file, "b"));
+  size_t const n = b.size(), size = clean.size() / n;
+  std::vector<int64_t> rows;
+  std::vector<float> gap;  // <w, x> - b
+  for (size_t i = 0; i < n; ++i) {
+    double at = -b[i];
+    for (size_t j = i * size; j < (i + 1) * size; ++j) at += weights[j] * clean[j];
+    rows.push_back(static_cast<int64_t>(i));
+    gap.push_back(static_cast<float>(at));
+  }
+  Tensor const chosen = Tensor::from(rows, {x.dim(0)}), gaps = Tensor::from(gap, {x.dim(0)});
+  for (const char* norm : {"l1", "l2", "linf"}) {
+    CAPTURE(norm);
+    Projection const project(cat("fab_projection_", norm).c_str());
+    // The current image is the clean one: whatever share each has, the step leads to the projection of both.
+    Tensor found = x.clone();
+    project(found.stream(), found.data<float>(), x.data<float>(), w.data<float>(), chosen.data<int64_t>(),
+            gaps.data<float>(), 1.0f, 0.1f, x.dim(0), x.dim(1));
+    // x, w and the gap are rounded to f32: 1e-7 of sums of 45 terms, over slopes that are no smaller than 1e-2.
+    CHECK(largest_difference(values_of(found), values_of(stored(file, norm))) <= 1e-5);
   }
 }
