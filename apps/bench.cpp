@@ -215,7 +215,7 @@ int run_bench(int argc, char** argv) {
   }
   if (!line.parse(argc, argv)) return 0;
   auto help = net_help(o.net);
-  if (!help) help = attack_help({o.attack});
+  if (!help) help = attack_help({o.attack}, line.common.json);
   if (help) {
     std::cout << *help;
     return 0;

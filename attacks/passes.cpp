@@ -17,9 +17,10 @@ Cotangent select(const Cotangent& cotangent, const std::vector<int64_t>& rows) {
     for (Tensor* t : {&loss->labels, &loss->others, &loss->probabilities}) *t = pick(*t, rows);
   } else if (auto* logits = std::get_if<OnLogits>(&picked)) {
     logits->weights = pick(logits->weights, rows);
+  } else if (auto* feature = std::get_if<OnFeature>(&picked)) {
+    feature->weights = pick(feature->weights, rows);
   } else {
-    auto& feature = std::get<OnFeature>(picked);
-    feature.weights = pick(feature.weights, rows);
+    throw Error("rows of a function of a pass's outputs");
   }
   return picked;
 }
@@ -46,6 +47,24 @@ Outputs Passes::evaluate(const Batch& b, const Cotangent& cotangent, const Want&
     store(all.input_gradient, part.input_gradient);
   }
   return all;
+}
+
+Outputs Passes::average(const Batch& b, const Cotangent& cotangent, const Want& want, int count,
+                        const std::function<DrawKey(int pass)>& key) const {
+  Outputs mean = evaluate(b, cotangent, want, key(0));
+  if (count == 1) return mean;
+  for (int pass = 1; pass < count; ++pass) {
+    Outputs const more = evaluate(b, cotangent, want, key(pass));
+    auto const add = [](Tensor& sum, const Tensor& x) {
+      if (sum.defined()) add_in_place(sum, x);
+    };
+    add(mean.logits, more.logits);
+    add(mean.loss, more.loss);
+    add(mean.input_gradient, more.input_gradient);
+  }
+  for (Tensor* t : {&mean.logits, &mean.loss, &mean.input_gradient})
+    if (t->defined()) *t = scale(*t, 1.0 / count);
+  return mean;
 }
 
 }  // namespace mith

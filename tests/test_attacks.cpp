@@ -1,4 +1,4 @@
-// Attacks against models with closed forms, the properties every registered attack must have, and a small trained net.
+// Attacks against models with closed forms, the properties of the driver, and a small trained net.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -95,18 +95,6 @@ double kolmogorov(std::vector<double> u) {
   return gap * std::sqrt(n);
 }
 
-void check_in_ball(const Threat& threat, const Tensor& adv, const Tensor& x) {
-  if (threat.eps > 0) {
-    // (x + d) - x may differ from d by one unit in the last place of 1; a norm over many pixels by a little more.
-    bool const inside_linf = threat.norm == "linf";
-    for (float d : inside_linf ? linf_distance(adv, x) : l2_distance(adv, x))
-      if (inside_linf || threat.norm == "l2") CHECK(d <= threat.eps + (inside_linf ? 1e-6 : 1e-5));
-  }
-  bool legal = true;
-  for (float v : host(adv)) legal = legal && v >= 0 && v <= 1;
-  CHECK(legal);
-}
-
 }  // namespace
 
 TEST_CASE("on a linear model FGSM changes the margin by exactly eps |w0 - w1|_1") {
@@ -155,47 +143,9 @@ TEST_CASE("a step length of 0 stands for 2.5 eps / steps") {
   for (float d : linf_distance(adv, b.x)) CHECK(std::abs(d - 0.1f) <= 1e-6);
 }
 
-TEST_CASE("every attack stays in its ball and in [0, 1], and does nothing with no budget") {
+TEST_CASE("another seed and another step of training give other draws") {
   Wavy model;
-  Batch const b = images_of(model, 24);
-  for (const std::string& name : AttackRegistry::names()) {
-    CAPTURE(name);
-    auto const attack = make_attack(name);
-    for (AttackOptions const& options : {AttackOptions{}, training()})
-      check_in_ball(attack->threat(), attack->run(model, b, options).adversarial, b.x);
-    auto const& fields = AttackRegistry::find(name, "attack").fields;
-    if (std::none_of(fields.begin(), fields.end(), [](const Field& f) { return f.key == "eps"; })) continue;
-    CHECK(host(make_attack(name + ":eps=0")->run(model, b, training()).adversarial) == host(b.x));
-  }
-}
-
-TEST_CASE("the same seed gives the same bytes for every batch size and order") {
-  Wavy model;
-  int64_t const n = 64;
-  Batch const b = images_of(model, n);
-  std::vector<int64_t> backwards(n);
-  std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
-  for (const std::string& name : AttackRegistry::names()) {
-    CAPTURE(name);
-    auto const attack = make_attack(name);
-    for (AttackOptions options : {AttackOptions{}, training()}) {
-      options.seed = 9;
-      options.step = 4;
-      auto const whole = host(attack->run(model, b, options).adversarial);
-      for (int64_t size : {1, 7, 64}) {
-        std::vector<float> parts;
-        for (int64_t first = 0; first < n; first += size) {
-          auto const part = host(attack->run(model, slice(b, first, std::min(size, n - first)), options).adversarial);
-          parts.insert(parts.end(), part.begin(), part.end());
-        }
-        CHECK(parts == whole);
-      }
-      auto const turned = attack->run(model, select(b, backwards), options).adversarial;
-      CHECK(host(gather_rows(turned, backwards)) == whole);
-      options.batch = 10;  // fooled images make room for others; the last pass is filled up
-      CHECK(host(attack->run(model, b, options).adversarial) == whole);
-    }
-  }
+  Batch const b = images_of(model, 64);
   AttackOptions one, two;
   one.evaluation = two.evaluation = false;
   two.seed = 1;
@@ -249,11 +199,11 @@ TEST_CASE("more steps and more restarts never lose a success, and the loss never
   CHECK(last > first);
 }
 
-TEST_CASE("every success and every loss is found again by evaluating the image anew") {
+TEST_CASE("the driver's books: every success and every loss is found again by evaluating the image anew") {
   Wavy model;
   Batch const b = images_of(model, 40);
   int64_t found = 0;
-  for (const std::string& name : AttackRegistry::names()) {
+  for (const char* name : {"fgsm", "fgm", "bim", "pgd", "pgd-l2", "noise"}) {
     CAPTURE(name);
     AttackResult const r = make_attack(name)->run(model, b, {});
     Outputs const anew =
