@@ -121,6 +121,8 @@ def make_projection():
     w[3, 5:9] = 1.5  # of equal steepness
     v = torch.from_numpy(draw(step=3).reshape(n, size))
     b = (w * v).sum(1)
+    for i, share in ((0, 0.6), (7, -0.6)):  # of the way to the corners, so that many coordinates arrive at theirs
+        b[i] = (w[i] * x[i]).sum() + share * (w[i] * torch.where(share * w[i] > 0, 1 - x[i], -x[i])).sum().abs()
     b[4] = 2 * w[4].clamp_min(0).sum()
     b[5] = 2 * w[5].clamp_max(0).sum()
     b[6] = (w[6] * x[6]).sum()
