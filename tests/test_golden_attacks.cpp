@@ -7,6 +7,7 @@
 
 #include "attacks/attack.h"
 #include "engine/ops/ops.h"
+#include "kernels/launch/table.h"
 #include "tests/golden_fixtures.h"
 
 using namespace mith;
@@ -25,6 +26,15 @@ const Case cases[] = {
     {.file = "fgsm", .spec = "fgsm:eps=16/255"},
     {.file = "bim", .spec = "bim:eps=16/255,alpha=1.6/255,steps=10"},
     {.file = "pgd", .spec = "pgd:eps=0.03,alpha=0.01,steps=5,random_start=false", .colour = false},
+    {.file = "mifgsm", .spec = "mifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "nifgsm", .spec = "nifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "tifgsm", .spec = "tifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1,kernel_size=7"},
+    {.file = "sifgsm", .spec = "sifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "apgd-ce", .spec = "apgd-ce:eps=30/255,steps=20"},
+    {.file = "apgd-dlr", .spec = "apgd-dlr:eps=30/255,steps=20"},
+    {.file = "apgd-dlr-2", .spec = "apgd-dlr:eps=4/255,steps=20", .colour = false},
+    {.file = "deepfool", .spec = "deepfool:steps=50,overshoot=0.02", .evaluation = true, .inner = true},
+    {.file = "cw", .spec = "cw:search_steps=1,c=1,steps=40,rate=0.01,abort_early=false", .evaluation = true},
 };
 
 std::unique_ptr<Network> make(const Case& c) {
@@ -148,5 +158,35 @@ TEST_CASE("golden: attacks through every provider in f32 are PyTorch's") {
       Forced const forced(provider);
       check_case(c, model, *exact);
     }
+  }
+}
+
+TEST_CASE("golden: FAB's projections on a hyperplane and the box are those found by sorting") {
+  using Projection =
+      Kernel<float*, const float*, const float*, const int64_t*, const float*, float, float, int64_t, int64_t>;
+  SafetensorsFile const file = read_safetensors(path("attacks/fab_projection.safetensors"));
+  Tensor const x = stored(file, "x").cast(DType::f32).to(default_device()),
+               w = stored(file, "w").cast(DType::f32).to(default_device());
+  auto const clean = values_of(stored(file, "x")), weights = values_of(stored(file, "w")),
+             b = values_of(stored(file, "b"));
+  size_t const n = b.size(), size = clean.size() / n;
+  std::vector<int64_t> rows;
+  std::vector<float> gap;  // <w, x> - b
+  for (size_t i = 0; i < n; ++i) {
+    double at = -b[i];
+    for (size_t j = i * size; j < (i + 1) * size; ++j) at += weights[j] * clean[j];
+    rows.push_back(static_cast<int64_t>(i));
+    gap.push_back(static_cast<float>(at));
+  }
+  Tensor const chosen = Tensor::from(rows, {x.dim(0)}), gaps = Tensor::from(gap, {x.dim(0)});
+  for (const char* norm : {"l1", "l2", "linf"}) {
+    CAPTURE(norm);
+    Projection const project(cat("fab_projection_", norm).c_str());
+    // The current image is the clean one: whatever share each has, the step leads to the projection of both.
+    Tensor found = x.clone();
+    project(found.stream(), found.data<float>(), x.data<float>(), w.data<float>(), chosen.data<int64_t>(),
+            gaps.data<float>(), 1.0f, 0.1f, x.dim(0), x.dim(1));
+    // x, w and the gap are rounded to f32: 1e-7 of sums of 45 terms, over slopes that are no smaller than 1e-2.
+    CHECK(largest_difference(values_of(found), values_of(stored(file, norm))) <= 1e-5);
   }
 }

@@ -28,10 +28,10 @@ LEFT = 0.3, 0.6  # what PGD-10 shall leave of an undefended network
 IN_BALL = {
     "noise": "noise:eps={eps}", "vertical": "vertical:eps={eps}", "FGSM": "fgsm:eps={eps}",
     "PGD-10": "pgd:eps={eps},alpha={quarter},steps=10", "PGD-100": "pgd:eps={eps},alpha={quarter},steps=100",
-    "Square": "square:eps={eps}", "APGD-CE": "apgd:eps={eps},loss=ce", "APGD-DLR": "apgd:eps={eps},loss=dlr",
-    "FAB-T": "fab:eps={eps},norm=linf,targeted=true", "AutoAttack": "autoattack:eps={eps}",
+    "Square": "square:eps={eps}", "APGD-CE": "apgd-ce:eps={eps}", "APGD-DLR": "apgd-dlr:eps={eps}",
+    "FAB-T": "fab-t:eps={eps},targets={targets}", "AutoAttack": "autoattack:eps={eps}",
 }
-SMALLEST = {"DeepFool": "deepfool", "FAB": "fab:norm=l2", "C&W": None}
+SMALLEST = {"DeepFool": "deepfool", "FAB": "fab:norm=l2", "C&W": "cw-fast"}
 AT_MOST = 2  # images by which an order between single attacks may be missed
 TRANSFER = {"BIM": "bim", "MI": "mifgsm", "DI": "difgsm", "TI": "tifgsm", "NI": "nifgsm", "SI": "sifgsm",
             "SINI": "sinifgsm", "Admix": "admix", "VMI": "vmifgsm", "VNI": "vnifgsm", "PGN": "pgn", "SIA": "sia",
@@ -50,16 +50,19 @@ class Strength:
 
     def __init__(self, programs, options, name, model, data, radius):
         self.programs, self.options, self.name, self.model, self.data = programs, options, name, model, f"{data}:test"
-        self.radius = radius or self.find_radius()
         self.clean = self.row(None)
+        self.radius = radius or self.find_radius()
         self.rows = {title: self.row(self.spec(title)) for title in IN_BALL}
-        self.parts = [(stage["attack"], self.row(stage["attack"])) for stage in self.rows["AutoAttack"]["stages"]]
+        known = {row["attack"]: row for row in self.rows.values()}
+        parts = [stage["attack"] for stage in self.rows["AutoAttack"]["stages"]]
+        self.parts = {spec: known.get(spec) or self.row(spec) for spec in parts}
         smallest = {**SMALLEST, "C&W": options.cw}
         self.smallest = {title: self.row(spec, options.norm_limit) for title, spec in smallest.items()}
 
     def spec(self, title, radius=None):
         radius = radius or self.radius
-        return IN_BALL[title].format(eps=fraction(radius), quarter=fraction(radius / 4))
+        return IN_BALL[title].format(eps=fraction(radius), quarter=fraction(radius / 4),
+                                     targets=min(9, len(self.clean["recall"]) - 1))
 
     def row(self, attack, limit=None):
         return self.programs.row(self.model, self.data, attack, self.options.limit if limit is None else limit)
@@ -78,7 +81,7 @@ class Strength:
     def properties(self):
         """(what must hold, whether it does)."""
         count = {title: right(row) for title, row in self.rows.items()}
-        for spec, row in self.parts:
+        for spec, row in self.parts.items():
             yield (f"AutoAttack leaves no more images than its part `{spec.split(':')[0]}` alone: {count['AutoAttack']} <= "
                    f"{right(row)}", count["AutoAttack"] <= right(row))
         order = ["APGD-CE", "PGD-100", "PGD-10", "FGSM"]
@@ -224,7 +227,7 @@ def parse_options():
     parser.add_argument("--only", default="", help="part of a network's title, or transfer; the page is left alone")
     parser.add_argument("--limit", type=int, default=1000, help="images a network; 0: the whole test part")
     parser.add_argument("--norm-limit", type=int, default=200, help="images for the attacks that look for small changes")
-    parser.add_argument("--cw", default="cw:search_steps=5,steps=500", metavar="ATTACK", help="the C&W attack that is run")
+    parser.add_argument("--cw", default=SMALLEST["C&W"], metavar="ATTACK", help="the C&W attack that is run")
     options = parser.parse_args()
     missing = [path for path in SETS.values() if not path.exists()]
     if missing:

@@ -74,7 +74,7 @@ def pytorch(options, work, model, images):
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
                        "batch": options.batch, "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
-                       "configuration": None, "quick": True}
+                       "configuration": None, "quick": work["attack"] == "square"}
             # The first process tries the candidates, so that what they leave in memory is in nobody's figures.
             trial = Engine(python, [python, "-B", WORKER], request)
             trial.close()

@@ -51,7 +51,7 @@ class Programs:
                 text = self.run("mith-evaluate", "--model", model, "--data", data, "--report",
                                 pathlib.Path(scratch) / "report", "--json", "--quiet", "--batch", self.options.batch,
                                 "--limit", limit, *(["--attack", attack] if attack else []), *extra)
-            write(kept, json.loads(text)["rows"][1 if attack else 0])
+            write(kept, json.loads(text)["rows"][-1])
         return json.loads(kept.read_text())
 
     def flags(self, surrogate, target, data, attack, limit):

@@ -30,12 +30,24 @@ from make_golden import CASES, DEVIATION, MEAN, SEED  # noqa: E402
 
 EPS, ALPHA, STEPS = 16 / 255, 1.6 / 255, 10
 MOMENTUM = dict(eps=EPS, alpha=ALPHA, steps=STEPS)
-SMALL = 4 / 255
+SMALL, LARGE = 4 / 255, 30 / 255  # radii at which no decision of APGD on step sizes hangs on rounding
 INNER = ["deepfool"]  # on images in [0.25, 0.75), because a limit to [0, 1] at the end undoes what it has just reached
 
 
-def apgd(model, x, y, eps, steps, loss):
-    return attacks.apgd(model, x, y, eps, steps, x.clone(), loss)["best"]
+def apgd_start(x, eps, attack):
+    """x + eps t / |t|_inf, t uniform in [-1, 1): the draws that attacks/draws.h gives the attack of that name for images
+    0, 1, ... and the run's seed 0."""
+    n, c, h, w = x.shape
+    stream = (reference.fnv1a(attack) ^ reference.fnv1a(attack) >> 16) & 0xFFFF
+    u = np.stack([reference.uniform(h * w * c, 0, 0, "attack_start", i, stream) for i in range(n)])
+    t = torch.from_numpy(2 * u - 1).to(x.dtype)
+    return torch.clamp(x + (eps * t / t.abs().amax(1, keepdim=True)).reshape(n, h, w, c).permute(0, 3, 1, 2), 0, 1)
+
+
+def apgd(name, loss):
+    def attack(model, x, y, eps, steps):
+        return attacks.apgd(model, x, y, eps, steps, apgd_start(x, eps, name), loss)["best"]
+    return attack
 
 
 def deepfool(model, x, y, **options):
@@ -55,9 +67,9 @@ ATTACKS = {
     "nifgsm": ("cnn_colour", attacks.nifgsm, MOMENTUM),
     "tifgsm": ("cnn_colour", attacks.tifgsm, dict(MOMENTUM, kernel=7)),
     "sifgsm": ("cnn_colour", attacks.sifgsm, MOMENTUM),
-    "apgd-ce": ("cnn_colour", apgd, dict(eps=SMALL, steps=20, loss=attacks.cross_entropy)),
-    "apgd-dlr": ("cnn_colour", apgd, dict(eps=SMALL, steps=20, loss=attacks.dlr)),
-    "apgd-dlr-2": ("cnn", apgd, dict(eps=SMALL, steps=20, loss=attacks.dlr)),
+    "apgd-ce": ("cnn_colour", apgd("apgd-ce", attacks.cross_entropy), dict(eps=LARGE, steps=20)),
+    "apgd-dlr": ("cnn_colour", apgd("apgd-dlr", attacks.dlr), dict(eps=LARGE, steps=20)),
+    "apgd-dlr-2": ("cnn", apgd("apgd-dlr", attacks.dlr), dict(eps=SMALL, steps=20)),
     "deepfool": ("cnn_colour", deepfool, dict(steps=50, overshoot=0.02)),
     "cw": ("cnn_colour", carlini_wagner, dict(c=1.0, steps=40, lr=0.01)),
 }
@@ -91,7 +103,7 @@ def make(name):
               "logits": logits.numpy(), "f32": np.array(rounding)}
     metadata = {"network": net, "seed": str(SEED), "torch": torch.__version__,
                 "images": "u / 2 + 0.25" if name in INNER else "u",
-                **{key: getattr(value, "__name__", str(value)) for key, value in options.items()}}
+                **{key: str(value) for key, value in options.items()}}
     reference.write_safetensors(HERE / "attacks" / f"{name}.safetensors", stored, metadata)
     print(f"{name}: fooled {(logits.argmax(1) != labels).sum()} of {len(labels)}, linf {delta.abs().max():.4f}, "
           f"l2 {attacks.l2(delta).mean():.4f}, f32 {' '.join(f'{value:.1e}' for value in rounding)}")
@@ -109,6 +121,8 @@ def make_projection():
     w[3, 5:9] = 1.5  # of equal steepness
     v = torch.from_numpy(draw(step=3).reshape(n, size))
     b = (w * v).sum(1)
+    for i, share in ((0, 0.6), (7, -0.6)):  # of the way to the corners, so that many coordinates arrive at theirs
+        b[i] = (w[i] * x[i]).sum() + share * (w[i] * torch.where(share * w[i] > 0, 1 - x[i], -x[i])).sum().abs()
     b[4] = 2 * w[4].clamp_min(0).sum()
     b[5] = 2 * w[5].clamp_max(0).sum()
     b[6] = (w[6] * x[6]).sum()

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-PURPOSE = {"initialise": 1, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
+PURPOSE = {"initialise": 1, "attack_start": 5, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
 
 
-def uniform(count, seed, step, purpose, image=0):
+def uniform(count, seed, step, purpose, image=0, stream=0):
     """Elements 0 .. count-1 of a stream: uniform(DrawKey, image, element) of kernels/launch/philox.h, bit for bit."""
     lanes = np.arange((count + 3) // 4, dtype=np.uint64)
     mask = np.uint64(0xFFFFFFFF)
@@ -26,7 +26,7 @@ def uniform(count, seed, step, purpose, image=0):
         lanes & mask,
         np.full_like(lanes, image & 0xFFFFFFFF),
         np.full_like(lanes, step ^ ((image >> 32) * 0x9E3779B9 & 0xFFFFFFFF)),
-        np.full_like(lanes, PURPOSE[purpose] << 16),
+        np.full_like(lanes, PURPOSE[purpose] << 16 ^ stream),
     ]
     key = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
