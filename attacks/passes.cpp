@@ -17,9 +17,10 @@ Cotangent select(const Cotangent& cotangent, const std::vector<int64_t>& rows) {
     for (Tensor* t : {&loss->labels, &loss->others, &loss->probabilities}) *t = pick(*t, rows);
   } else if (auto* logits = std::get_if<OnLogits>(&picked)) {
     logits->weights = pick(logits->weights, rows);
+  } else if (auto* feature = std::get_if<OnFeature>(&picked)) {
+    feature->weights = pick(feature->weights, rows);
   } else {
-    auto& feature = std::get<OnFeature>(picked);
-    feature.weights = pick(feature.weights, rows);
+    throw Error("rows of a function of a pass's outputs");
   }
   return picked;
 }

@@ -54,6 +54,20 @@ const Tensor& feature(const std::map<std::string, Tensor>& features, const std::
   throw UsageError(cat(name, " has no feature '", wanted, "'; it has ", known.empty() ? "none" : known));
 }
 
+/// What OnOutputs differentiates, each output with its weights.
+std::vector<std::pair<Tensor, Tensor>> weighted_outputs(const OnOutputs& on_outputs, const Outputs& out,
+                                                        const std::map<std::string, Tensor>& features,
+                                                        const std::string& name) {
+  NoTape const pause;  // what computes the weights is no part of the pass
+  std::vector<std::pair<Tensor, Tensor>> outputs;
+  for (auto const& [output, weights] : on_outputs.weights(out)) {
+    outputs.emplace_back(output == "logits" ? out.logits : feature(features, output, name), weights);
+    check(weights.shape() == outputs.back().first.shape(), name, ": a cotangent of ", weights.shape(), " for ",
+          outputs.back().first.shape());
+  }
+  return outputs;
+}
+
 }  // namespace
 
 Batch select(const Batch& b, const std::vector<int64_t>& rows) {
@@ -118,8 +132,20 @@ Outputs NetworkClassifier::run(const Batch& b, const Cotangent& cotangent, const
 
   Outputs out;
   if (want.logits) out.logits = logits;
-  for (const std::string& f : want.features) out.features[f] = feature(features, f, name_);
+  for (const std::string& f : want.features) {
+    if (f == all_features)
+      out.features.insert(features.begin(), features.end());
+    else
+      out.features[f] = feature(features, f, name_);
+  }
   if (!want.loss && !want.input_gradient) return out;
+
+  if (auto const* const on_outputs = std::get_if<OnOutputs>(&cotangent)) {
+    Outputs told{.logits = logits, .loss = {}, .input_gradient = {}, .features = out.features};
+    out.input_gradient = tape->gradients(weighted_outputs(*on_outputs, told, features, name_), {b.x}).front();
+    if (!out.input_gradient.defined()) out.input_gradient = Tensor::zeros_like(b.x);
+    return out;
+  }
 
   // The output whose weighted sum is differentiated, and the weights.
   Tensor output = logits, weights;

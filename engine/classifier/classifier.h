@@ -1,6 +1,7 @@
 // What an attack sees of a network, and of anything that classifies images.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,12 +54,19 @@ struct OnFeature {
   std::string name;
   Tensor weights;
 };
-using Cotangent = std::variant<Loss, OnLogits, OnFeature>;
+struct Outputs;
+/// Any function of a pass's outputs: between forward and backward, told the logits and the wanted features, `weights`
+/// gives the function's gradient with respect to any of them, by name; that of the logits is "logits".
+struct OnOutputs {
+  std::function<std::map<std::string, Tensor>(const Outputs&)> weights;
+};
+using Cotangent = std::variant<Loss, OnLogits, OnFeature, OnOutputs>;
 
 struct Want {
   bool logits = false, loss = false, input_gradient = false;
-  std::vector<std::string> features;
+  std::vector<std::string> features;  ///< by name; all_features for whatever there is
 };
+constexpr const char* all_features = "*";
 
 struct Outputs {
   Tensor logits;          ///< f32 [n,k]

@@ -12,11 +12,9 @@
 #include "kernels/launch/divide.h"
 #include "kernels/launch/launch.h"
 #include "kernels/launch/philox.h"
+#include "kernels/map/projection.h"
 
 namespace mith::MITH_SPACE {
-
-/// v in the ball around x, then in [0, 1]; NaN stays NaN.
-MITH_DEVICE float project_linf(float v, float x, float eps) { return clamp(clamp(v, x - eps, x + eps), 0.0f, 1.0f); }
 
 /// adv += alpha * sign(gradient), projected (Madry et al. 2018, eq. 2). A pixel whose gradient is NaN stays where it is
 /// and is counted.

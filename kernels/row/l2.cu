@@ -12,10 +12,9 @@
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/launch/philox.h"
+#include "kernels/row/finite.h"
 
 namespace mith::MITH_SPACE {
-
-MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
 
 struct GradientDirection {
   const float* g;
@@ -25,7 +24,7 @@ struct GradientDirection {
 /// The gradient where it is finite, else 0.
 struct FiniteDirection {
   const float* g;
-  MITH_DEVICE float operator()(int64_t i) const { return is_finite(g[i]) ? g[i] : 0.0f; }
+  MITH_DEVICE float operator()(int64_t i) const { return finite_or_zero(g[i]); }
 };
 
 struct NormalDirection {
