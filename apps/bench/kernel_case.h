@@ -81,6 +81,7 @@ std::vector<KernelCase> attack_cases();
 std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
 std::vector<KernelCase> universal_cases();
+std::vector<KernelCase> minimum_norm_cases();
 std::vector<KernelCase> row_cases();
 std::vector<KernelCase> window_cases();
 std::vector<KernelCase> network_cases();
