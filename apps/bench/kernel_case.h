@@ -82,6 +82,7 @@ std::vector<KernelCase> attack_cases();
 std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
 std::vector<KernelCase> elementwise_cases();
+std::vector<KernelCase> minimum_norm_cases();
 std::vector<KernelCase> network_cases();
 std::vector<KernelCase> row_cases();
 std::vector<KernelCase> score_cases();

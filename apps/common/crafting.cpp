@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "apps/common/attack_output.h"
 #include "attacks/patch.h"
 #include "engine/files/files.h"
 #include "engine/train/progress.h"
@@ -21,13 +22,6 @@ Tensor magnified(const Tensor& v) {
   for (float p : pixels) largest = std::max(largest, std::abs(p));
   for (float& p : pixels) p = largest > 0 ? 0.5f + p / (2 * largest) : 0.5f;
   return Tensor::from(pixels, v.shape(), Device::cpu);
-}
-
-void write_png(const Tensor& image, const fs::path& file) {
-  auto const bytes = encode_png(image, png_width);
-  write_atomically(file, [&](std::ostream& out) {
-    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  });
 }
 
 Json passes_json(const std::vector<CraftingPass>& passes) {
@@ -113,7 +107,7 @@ Json write_crafted(const CraftedAttack& crafted, Classifier& model, const ImageS
   std::string const kind = crafted.attack().kind();
   Tensor const values = crafted.universal().values.to(Device::cpu);
   write_npy(folder / (kind + ".npy"), values);
-  write_png(kind == "patch" ? values : magnified(values), folder / (kind + ".png"));
+  write_png(kind == "patch" ? values : magnified(values), folder / (kind + ".png"), png_width);
   Json json{{kind, kind + ".npy"}};
   if (const auto* const eot = dynamic_cast<const PatchEot*>(&crafted.attack())) {
     AttackOptions attack_options;
