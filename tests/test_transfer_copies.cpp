@@ -119,7 +119,7 @@ void check_differences(const C& config) {
     REQUIRE(model.losses.size() == 4 * copies);
     // Copies of one image come together, in as many passes as the frame likes: the labels say whose they are.
     for (size_t i = 0; i < model.losses.size(); ++i) {
-      size_t const first = i / (16) * 16, at_once = std::min<size_t>(16, model.losses.size() - first) / 4;
+      size_t const first = i / 16 * 16, at_once = std::min<size_t>(16, model.losses.size() - first) / 4;
       change[(i - first) / at_once] += sign * double(model.losses[i]) / double(copies) / (2 * h);
     }
   }
@@ -195,8 +195,11 @@ TEST_CASE("estimates are the gradients of the copies' mean loss: scales of 1/2, 
 TEST_CASE("USMM: copies lie in [0, 1], and by default their gradients are averaged as they are") {
   Wavy model;
   Batch const b = images_of(model, 4);
+  AttackOptions options;  // bright partners of a class of their own: masks well above 1
+  options.partners = images_of(model, 12, 0.8f, 1, 5);
+  options.partners.y = Tensor::from(std::vector<int32_t>(12, 3), {12});
   model.forget();
-  auto const g = estimate(Usmm{.low = 0.5f, .high = 1}, model, b, b.x);
+  auto const g = estimate(Usmm{.low = 0.5f, .high = 1}, model, b, b.x, options);
   REQUIRE(model.seen.size() == size_t(4 * 15 * pixels));
   int64_t at_the_edge = 0;
   for (float v : model.seen) {
@@ -211,7 +214,7 @@ TEST_CASE("USMM: copies lie in [0, 1], and by default their gradients are averag
     mean[(row - first) / at_once * pixels + i % pixels] += double(model.gradients[i]) / 15;
   }
   for (size_t i = 0; i < g.size(); ++i) CHECK(std::abs(g[i] - mean[i]) <= 1e-5);
-  CHECK(estimate(Usmm{.low = 0.5f, .high = 1, .usmm_grad = "chain"}, model, b, b.x) != g);
+  CHECK(estimate(Usmm{.low = 0.5f, .high = 1, .usmm_grad = "chain"}, model, b, b.x, options) != g);
 }
 
 TEST_CASE("STM-R: as many styles a step as copies; styles keep the image's statistics, noise its reach") {
