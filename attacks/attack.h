@@ -73,6 +73,9 @@ using AttackRegistry = Registry<Attack>;
 /// "pgd:eps=8/255,steps=20".
 std::unique_ptr<Attack> make_attack(const std::string& spec);
 
+/// Whether every row of logits [n,k] lies in [0, 1] and sums to 1, as behind a softmax.
+bool look_like_probabilities(const Tensor& logits);
+
 /// The gate of attacks.md 0.8, before every attack on a data set: inputs in [0, 1]; the attack's data path with a zero
 /// budget reproduces the plain predictions; logits are not already softmaxed; two forwards agree to 1e-4; the loss has
 /// a gradient for most images. Throws Error on the first four (UsageError for inputs out of range); returns warnings.

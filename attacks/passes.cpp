@@ -49,4 +49,22 @@ Outputs Passes::evaluate(const Batch& b, const Cotangent& cotangent, const Want&
   return all;
 }
 
+Outputs Passes::average(const Batch& b, const Cotangent& cotangent, const Want& want, int count,
+                        const std::function<DrawKey(int pass)>& key) const {
+  Outputs mean = evaluate(b, cotangent, want, key(0));
+  if (count == 1) return mean;
+  for (int pass = 1; pass < count; ++pass) {
+    Outputs const more = evaluate(b, cotangent, want, key(pass));
+    auto const add = [](Tensor& sum, const Tensor& x) {
+      if (sum.defined()) add_in_place(sum, x);
+    };
+    add(mean.logits, more.logits);
+    add(mean.loss, more.loss);
+    add(mean.input_gradient, more.input_gradient);
+  }
+  for (Tensor* t : {&mean.logits, &mean.loss, &mean.input_gradient})
+    if (t->defined()) *t = scale(*t, 1.0 / count);
+  return mean;
+}
+
 }  // namespace mith

@@ -13,6 +13,9 @@ class Passes {
 
   /// Classifier::evaluate for n images; the cotangent's tensors have n rows. Features are not given.
   Outputs evaluate(const Batch&, const Cotangent&, const Want&, const DrawKey& = {}) const;
+  /// The averages of `count` passes, each with the key of its number: what a model that draws gives on average.
+  Outputs average(const Batch&, const Cotangent&, const Want&, int count,
+                  const std::function<DrawKey(int pass)>& key) const;
   /// Logits only: one query an image.
   Tensor logits(const Batch& b, const DrawKey& key = {}) const {
     return evaluate(b, Loss{}, {.logits = true}, key).logits;

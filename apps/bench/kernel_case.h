@@ -77,13 +77,18 @@ struct KernelCase {
   std::string key() const { return kernel + (provider.empty() ? "" : " " + provider) + " " + shape; }
 };
 
-std::vector<KernelCase> elementwise_cases();
+std::vector<KernelCase> apgd_cases();
 std::vector<KernelCase> attack_cases();
+std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
-std::vector<KernelCase> transfer_cases();
-std::vector<KernelCase> row_cases();
-std::vector<KernelCase> window_cases();
+std::vector<KernelCase> elementwise_cases();
+std::vector<KernelCase> minimum_norm_cases();
 std::vector<KernelCase> network_cases();
+std::vector<KernelCase> row_cases();
+std::vector<KernelCase> score_cases();
+std::vector<KernelCase> transfer_cases();
+std::vector<KernelCase> universal_cases();
+std::vector<KernelCase> window_cases();
 std::vector<KernelCase> provider_cases(Device);
 
 /// All cases that the device can run, the most important first.

@@ -16,12 +16,24 @@ void check_batch(const Batch& b, const Shape& image, const std::string& name) {
         name_of(b.ids.dtype()), " ", b.ids.shape(), " for ", b.size(), " images");
 }
 
-void check_cotangent(const Batch& b, const Cotangent& cotangent, const Want& want, const std::string& name) {
+bool is_one_class_an_image(const Tensor& t, int64_t images) {
+  return t.defined() && t.dtype() == DType::i32 && t.shape() == Shape{images};
+}
+
+void check_cotangent(const Batch& b, const Cotangent& cotangent, const Want& want, int64_t classes,
+                     const std::string& name) {
   const Loss* const loss = std::get_if<Loss>(&cotangent);
   check(loss || !want.loss, name, ": a loss is wanted but the cotangent is not a loss");
-  if (loss && (want.loss || want.input_gradient))
-    check(loss->labels.defined() && loss->labels.dtype() == DType::i32 && loss->labels.shape() == Shape{b.size()}, name,
-          ": the loss needs i32 labels of ", b.size(), " images");
+  if (!loss || !(want.loss || want.input_gradient)) return;
+  if (loss->kind == Loss::kl) {
+    const Tensor& p = loss->probabilities;
+    check(p.defined() && p.dtype() == DType::f32 && p.shape() == Shape{b.size(), classes}, name,
+          ": a divergence needs f32 probabilities of ", b.size(), " images and ", classes, " classes");
+    return;
+  }
+  check(is_one_class_an_image(loss->labels, b.size()), name, ": the loss needs i32 labels of ", b.size(), " images");
+  check(!loss->others.defined() || is_one_class_an_image(loss->others, b.size()), name,
+        ": the classes to compare with must be i32, one for each of ", b.size(), " images");
 }
 
 /// What a pass over no images gives.
@@ -69,13 +81,24 @@ Batch slice(const Batch& b, int64_t first, int64_t count) {
 }
 
 Tensor loss_of(const Tensor& logits, const Loss& loss) {
-  Tensor const value = cross_entropy(logits, loss.labels, {.direction_only = loss.direction_only});
-  return loss.targeted ? scale(value, -1) : value;
+  auto const value = [&] {
+    switch (loss.kind) {
+      case Loss::margin:
+      case Loss::dlr:
+        return margin_loss(logits, loss.labels, {.others = loss.others, .by_rank = loss.kind == Loss::dlr});
+      case Loss::kl:
+        return kl_divergence(loss.probabilities, logits);
+      case Loss::cross_entropy:
+        break;
+    }
+    return cross_entropy(logits, loss.labels, {.direction_only = loss.direction_only});
+  };
+  return loss.targeted ? scale(value(), -1) : value();
 }
 
 Outputs Classifier::evaluate(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) {
   check_batch(b, image_shape(), name());
-  check_cotangent(b, cotangent, want, name());
+  check_cotangent(b, cotangent, want, classes(), name());
   if (b.size() == 0) return empty_outputs(b, want, classes());
   Outputs out = run(b, cotangent, want, key);
   usage_.forwards += b.size();

@@ -1,6 +1,6 @@
 // The L-infinity ball inside [0, 1], shared by every kernel that steps in it.
 #pragma once
-#include "kernels/launch/launch.h"
+#include "kernels/launch/num.h"
 
 namespace mith::MITH_SPACE {
 

@@ -1,0 +1,39 @@
+// Norms of an image's worth of values, each reduced by a block; and what counts as a value.
+#pragma once
+#include "kernels/launch/launch.h"
+
+namespace mith::MITH_SPACE {
+
+/// A gradient's element; 0 where it is not finite, so that its pixel stays where it is.
+MITH_DEVICE float finite_or_zero(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f ? v : 0.0f; }
+MITH_DEVICE float magnitude(float v) { return v < 0 ? -v : v; }
+
+// of(n, value): the norm of value(0), ..., value(n - 1), summed in double; NaN stays NaN. Every thread of the block
+// must call it.
+
+struct L1Norm {
+  template <class Value>
+  static __device__ double of(int64_t n, Value value) {
+    double sum = 0;
+    for (auto i : block_stride(n)) sum += static_cast<double>(magnitude(value(i)));
+    return block_sum(sum);
+  }
+};
+
+struct L2Norm {
+  template <class Value>
+  static __device__ double of(int64_t n, Value value) {
+    double sum = 0;
+    for (auto i : block_stride(n)) sum += square(static_cast<double>(value(i)));
+    return std::sqrt(block_sum(sum));
+  }
+};
+
+struct LinfNorm {
+  template <class Value>
+  static __device__ double of(int64_t n, Value value) {
+    return static_cast<double>(block_max<float>(n, [=](int64_t i) { return magnitude(value(i)); }));
+  }
+};
+
+}  // namespace mith::MITH_SPACE
