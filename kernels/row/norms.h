@@ -1,11 +1,9 @@
 // Norms of an image's worth of values, each reduced by a block; and what counts as a value.
 #pragma once
-#include "kernels/launch/launch.h"
+#include "kernels/row/finite.h"
 
 namespace mith::MITH_SPACE {
 
-/// A gradient's element; 0 where it is not finite, so that its pixel stays where it is.
-MITH_DEVICE float finite_or_zero(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f ? v : 0.0f; }
 MITH_DEVICE float magnitude(float v) { return v < 0 ? -v : v; }
 
 // of(n, value): the norm of value(0), ..., value(n - 1), summed in double; NaN stays NaN. Every thread of the block
