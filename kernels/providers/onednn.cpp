@@ -251,7 +251,7 @@ std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
     return finish<dnnl::convolution_backward_data>(std::move(plan), d);
   }
   auto const d = make_backward_description<dnnl::convolution_backward_weights>(
-      s.ow(), attributes, hint, direct, x, any_weights, y, strides, dilations, before, after);
+      long_line, attributes, hint, direct, x, any_weights, y, strides, dilations, before, after);
   plan->source = x, plan->result = y, plan->packed = d.diff_weights_desc();
   plan->writes_weights = true, plan->weights_argument = DNNL_ARG_DIFF_WEIGHTS,
   plan->result_argument = DNNL_ARG_DIFF_DST;
