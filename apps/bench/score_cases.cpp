@@ -33,7 +33,14 @@ const int32_t* windows(Operands& o, int64_t n) {
 }
 
 void add_square(std::vector<KernelCase>& cases) {
-  cases.push_back(make_case<Kernel<float*, float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t,
+  cases.push_back(make_case<Kernel<float*, float*, const int32_t*, int64_t, int64_t, int64_t, int64_t>>(
+      "square_settle", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
+        int64_t const n = o.extent(images);
+        auto *const candidate = o.values<float>(n * per_image), *const best = o.values<float>(n * per_image);
+        const int32_t* const moves = windows(o, n);
+        return [=] { run(candidate, best, moves, n, side, side, c); };
+      }));
+  cases.push_back(make_case<Kernel<float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t,
                                    float, int64_t, int64_t, int64_t, int64_t>>(
       "square_linf_window", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
         int64_t const n = o.extent(images);
@@ -43,8 +50,8 @@ void add_square(std::vector<KernelCase>& cases) {
         const int32_t* const moves = windows(o, n);
         return [=] { run(candidate, best, x, ids, moves, DrawKey{.seed = 1}, int64_t(3), 0.05f, n, side, side, c); };
       }));
-  cases.push_back(make_case<Kernel<float*, float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey,
-                                   int64_t, float, int64_t, int64_t, int64_t, int64_t>>(
+  cases.push_back(make_case<Kernel<float*, const float*, const float*, const float*, const int64_t*, const int32_t*,
+                                   DrawKey, int64_t, float, int64_t, int64_t, int64_t, int64_t>>(
       "square_l2_window", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
         int64_t const n = o.extent(images);
         auto *const candidate = o.values<float>(n * per_image), *const best = o.values<float>(n * per_image);
