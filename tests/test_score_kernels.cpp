@@ -155,8 +155,8 @@ int64_t brute_force_pair(const Pixels& a, const Pixels& b) {
 std::vector<int64_t> found_pairs(const Pixels& a, const Pixels& b, int64_t d) {
   int64_t const images = int64_t(a.size()) / d;
   Guarded const up(a), down(b), bounds(Pixels(size_t(images * jsma_bounds_size(d)), not_a_number)),
-      values(Pixels(size_t(images * jsma_chunks), not_a_number)), adv(Pixels(a.size(), 0.25f));
-  Tensor const pairs = Tensor::zeros({images, jsma_chunks}, DType::i64), moved = Tensor::zeros({images}, DType::i64);
+      values(Pixels(size_t(images * jsma_chunks(d)), not_a_number)), adv(Pixels(a.size(), 0.25f));
+  Tensor const pairs = Tensor::zeros({images, jsma_chunks(d)}, DType::i64), moved = Tensor::zeros({images}, DType::i64);
   jsma_bounds(stream(), bounds.data(), up.data(), down.data(), images, d);
   jsma_pairs(stream(), values.data(), pairs.data<int64_t>(), up.data(), down.data(), bounds.data(), images, d);
   jsma_move(stream(), adv.data(), moved.data<int64_t>(), values.data(), pairs.data<int64_t>(), 0.5f, images, d);

@@ -137,8 +137,8 @@ void add_jsma(std::vector<KernelCase>& cases) {
   cases.push_back(make_case<Kernel<float*, int64_t*, const float*, const float*, const float*, int64_t, int64_t>>(
       "jsma_pairs", "1 image of 32768, every pair", 1, [](Operands& o, auto run) {
         int64_t const d = o.extent(32768);
-        auto* const values = o.empty<float>(jsma_chunks);
-        auto* const pairs = o.empty<int64_t>(jsma_chunks);
+        auto* const values = o.empty<float>(jsma_chunks(d));
+        auto* const pairs = o.empty<int64_t>(jsma_chunks(d));
         const float *const a = o.values<float>(d), *const b = o.values<float>(d);
         // Honest bounds of all of them would leave out nearly every pair; these leave out none.
         std::vector<float> loose(static_cast<size_t>(jsma_bounds_size(d)), 10);
@@ -152,8 +152,8 @@ void add_jsma(std::vector<KernelCase>& cases) {
         int64_t const d = features(o);
         auto* const adv = o.values<float>(d);
         auto* const moved = o.empty<int64_t>(1);
-        const float* const values = o.values<float>(jsma_chunks);
-        const int64_t* const pairs = o.sequence<int64_t>(jsma_chunks, 1, d);
+        const float* const values = o.values<float>(jsma_chunks(d));
+        const int64_t* const pairs = o.sequence<int64_t>(jsma_chunks(d), 1, d);
         return [=] { run(adv, moved, values, pairs, 1e-6f, int64_t(1), d); };
       }));
 }
