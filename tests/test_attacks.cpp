@@ -102,7 +102,7 @@ std::map<std::string, Spec> short_attacks() {
     Spec& spec = specs[name] = {.name = name, .values = {}};
     for (Field const& f : row.fields)
       if ((f.key == "steps" && std::stoll(f.value) > 20) || (f.key == "search_steps" && std::stoll(f.value) > 2))
-        spec.values.emplace_back(f.key, f.key == "steps" ? "20" : "2");
+        spec.values.emplace_back(f.key, f.key == "steps" ? "5" : "2");
   }
   return specs;
 }
