@@ -3,12 +3,13 @@ transfer. Needs MITH_BIN, the folder of the binaries."""
 
 import json
 import signal
+import struct
 import subprocess
 import time
 import unittest
 
-import apps_support
-from apps_support import BIN, DATA, Scratch, read_npy, run, main, setUpModule, tearDownModule
+from apps_support import (BIN, DATA, Scratch, read_npy, run, safetensors, write_safetensors, main, setUpModule,
+                          tearDownModule)
 
 # So weak that no image leaves early, and so many steps that a chunk is one batch.
 SLOW = "pgd:eps=1/255,alpha=1e-6,steps=150"
@@ -109,6 +110,14 @@ class Resuming(Long):
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertIn(naming, done.stderr)
         self.assertEqual({p: p.read_bytes() for p in (self.dir / "out").rglob("*") if p.is_file()}, before)
+
+    def test_what_is_finished_is_not_made_again(self):
+        chunk = self.stopped() / "state/1-0.safetensors"
+        header, data = safetensors(chunk)
+        first, _ = header["adversarial"]["data_offsets"]
+        write_safetensors(chunk, header, data[:first] + struct.pack("<f", 0.125) + data[first + 4:])
+        run("mith-attack", *self.attack_arguments("out", "--resume"))
+        self.assertEqual(read_npy(self.dir / "out/fgsm/adversarial.npy")[2][0], 0.125)
 
     def test_other_options_are_refused(self):
         out = self.stopped()
