@@ -37,6 +37,9 @@ struct Search {
 struct Active {
   Rows rows;
   Batch clean;
+  /// Where the distance is measured from: the clean image as the box can hold it, so that a pixel without a gradient
+  /// stays. 1e-7 away it would not: Adam's steps do not know how small a slope is.
+  Tensor origin;
   Tensor adv, w, exp_avg, exp_avg_sq;
   std::vector<double> previous;  ///< objective at the last look, for abort_early
 
@@ -45,9 +48,11 @@ struct Active {
     adv = clean.x.clone();
     exp_avg = Tensor::zeros_like(adv);
     exp_avg_sq = Tensor::zeros_like(adv);
+    origin = clean.x;
     if (!tanh_box || rows.empty()) return;
     w = Tensor::empty_like(adv);
     cw_tanh_start(adv.stream(), w.data<float>(), adv.data<float>(), clean.x.data<float>(), size(), pixels());
+    origin = adv.clone();
   }
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
   int64_t pixels() const { return adv.numel() / size(); }
@@ -64,7 +69,7 @@ struct Active {
     rows = std::move(left);
     previous = std::move(left_previous);
     clean = select(clean, kept);
-    for (Tensor* t : {&adv, &w, &exp_avg, &exp_avg_sq})
+    for (Tensor* t : {&origin, &adv, &w, &exp_avg, &exp_avg_sq})
       if (t->defined()) *t = gather_rows(*t, kept);
   }
 };
@@ -147,11 +152,11 @@ class Run {
     auto const rate = static_cast<double>(config_.rate);
     if (a.w.defined())
       cw_tanh_step(a.adv.stream(), a.w.data<float>(), a.exp_avg.data<float>(), a.exp_avg_sq.data<float>(),
-                   a.adv.data<float>(), a.clean.x.data<float>(), gradient.data<float>(), weight.data<float>(), rate, t,
+                   a.adv.data<float>(), a.origin.data<float>(), gradient.data<float>(), weight.data<float>(), rate, t,
                    bad, a.size(), a.pixels());
     else
       cw_clip_step(a.adv.stream(), a.exp_avg.data<float>(), a.exp_avg_sq.data<float>(), a.adv.data<float>(),
-                   a.clean.x.data<float>(), gradient.data<float>(), weight.data<float>(), rate, t, bad, a.size(),
+                   a.origin.data<float>(), gradient.data<float>(), weight.data<float>(), rate, t, bad, a.size(),
                    a.pixels());
   }
 

@@ -140,6 +140,7 @@ Outputs EnsembleClassifier::member_outputs(size_t member, const Batch& b, const 
 
 Outputs EnsembleClassifier::run(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) {
   const Loss* const loss = std::get_if<Loss>(&cotangent);
+  check(!std::holds_alternative<OnOutputs>(cotangent), name(), ": functions of its outputs have no gradient");
   if (loss && fusion_ == Fusion::loss && (want.loss || want.input_gradient)) return mean_of_losses(b, *loss, want, key);
 
   Outputs out;

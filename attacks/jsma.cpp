@@ -36,8 +36,9 @@ std::vector<int64_t> jsma_step(Tensor& adv, const Tensor& x, const Tensor& targe
   const Stream& stream = x.stream();
   auto const room = [&](const Shape& shape, DType type) { return Tensor::empty(shape, type, x.device()); };
   Tensor const a = room(x.shape(), DType::f32), b = room(x.shape(), DType::f32),
-               bounds = room({n, jsma_bounds_size(features)}, DType::f32), values = room({n, jsma_chunks}, DType::f32),
-               pairs = room({n, jsma_chunks}, DType::i64), moved = room({n}, DType::i64);
+               bounds = room({n, jsma_bounds_size(features)}, DType::f32),
+               values = room({n, jsma_chunks(features)}, DType::f32),
+               pairs = room({n, jsma_chunks(features)}, DType::i64), moved = room({n}, DType::i64);
   jsma_gradients(stream, a.data<float>(), b.data<float>(), adv.data<float>(), x.data<float>(), target.data<float>(),
                  sum.data<float>(), theta, nan_count.data<int64_t>(), x.numel());
   if (pool > 0 && pool < features) jsma_pool(stream, a.data<float>(), b.data<float>(), pool, n, features);

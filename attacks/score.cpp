@@ -31,9 +31,9 @@ Score score_of(const float* logits, int64_t classes, int32_t goal, bool targeted
   double highest = -std::numeric_limits<double>::infinity(), sum = 0;
   for (int64_t c = 0; c < classes; ++c)
     if (c != goal) highest = std::max(highest, double{logits[c]});
-  for (int64_t c = 0; c < classes; ++c)
-    if (c != goal) sum += std::exp(double{logits[c]} - highest);
   bool const smooth = targeted || objective == Objective::probability;
+  for (int64_t c = 0; smooth && c < classes; ++c)
+    if (c != goal) sum += std::exp(double{logits[c]} - highest);
   double const odds = double{logits[goal]} - highest - (smooth ? std::log(sum) : 0);
   bool const has_goal = predicted_class(logits, classes) == goal;
   return {targeted ? -odds : odds, has_goal == targeted};

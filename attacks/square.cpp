@@ -11,10 +11,11 @@
 namespace mith {
 namespace {
 
-const Kernel<float*, float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float, int64_t, int64_t,
-             int64_t, int64_t>
+const Kernel<float*, float*, const int32_t*, int64_t, int64_t, int64_t, int64_t> square_settle{"square_settle"};
+const Kernel<float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float, int64_t,
+             int64_t, int64_t, int64_t>
     square_linf_window{"square_linf_window"};
-const Kernel<float*, float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float,
+const Kernel<float*, const float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float,
              int64_t, int64_t, int64_t, int64_t>
     square_l2_window{"square_l2_window"};
 const Kernel<float*, const float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t, int64_t, int64_t,
@@ -54,7 +55,7 @@ class Search {
  private:
   Tensor stripes() const;
   Tensor tiles() const;
-  void launch(int64_t query);
+  void launch(int64_t query);  ///< query 0: settles only
 
   const Square& attack_;
   const ScoreRun& run_;
@@ -108,18 +109,19 @@ void Search::propose(int64_t query) {
 void Search::launch(int64_t query) {
   if (moves_.empty()) return;
   const Batch& clean = run_.clean();
-  Tensor const words =
-      Tensor::from_bytes(moves_.data(), {run_.size(), square_move_words}, DType::i32, candidate_.device());
-  auto const call = [&](auto const& kernel, auto... bump) {
-    kernel(candidate_.stream(), candidate_.data<float>(), best_.data<float>(),
-           static_cast<const float*>(clean.x.data<float>()), bump...,
-           static_cast<const int64_t*>(clean.ids.data<int64_t>()), static_cast<const int32_t*>(words.data<int32_t>()),
-           run_.draws(sign_draws), query, attack_.eps, run_.size(), h_, w_, c_);
-  };
+  const Stream& stream = candidate_.stream();
+  int64_t const n = run_.size();
+  Tensor const table = Tensor::from_bytes(moves_.data(), {n, square_move_words}, DType::i32, candidate_.device());
+  const int32_t* const moves = table.data<int32_t>();
+  square_settle(stream, candidate_.data<float>(), best_.data<float>(), moves, n, h_, w_, c_);
+  DrawKey const key = run_.draws(sign_draws);
+  if (query == 0) return;
   if (attack_.norm == "l2")
-    call(square_l2_window, static_cast<const float*>(bump_.defined() ? bump_.data<float>() : nullptr));
+    square_l2_window(stream, candidate_.data<float>(), best_.data<float>(), clean.x.data<float>(), bump_.data<float>(),
+                     clean.ids.data<int64_t>(), moves, key, query, attack_.eps, n, h_, w_, c_);
   else
-    call(square_linf_window);
+    square_linf_window(stream, candidate_.data<float>(), best_.data<float>(), clean.x.data<float>(),
+                       clean.ids.data<int64_t>(), moves, key, query, attack_.eps, n, h_, w_, c_);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 #include "attacks/uap.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "attacks/driver.h"
+#include "attacks/steps.h"
 #include "engine/ops/arithmetic.h"
 
 namespace mith {
@@ -31,7 +33,8 @@ void UapDeepFool::Config::fields(Fields& f) {
   f.text("norm", norm, "of v", {"linf", "l2"});
   f.number("delta", delta, "finished when 1 - delta of the images are fooled", 0, 1);
   f.integer("passes", passes, "passes over the crafting set, at most", 0, 1000000);
-  f.integer("batch", batch, "images whose updates are averaged; 1: one after another", 1, 65536);
+  f.integer("batch", batch, "images that move v together, by the mean sign of their updates; 1: one after another", 1,
+            65536);
   f.text("inner", inner, "what moves one image: across its nearest boundary, or by one gradient step",
          {"deepfool", "fgsm"});
   f.integer("steps", steps, "steps of inner=deepfool", 1, 1000000);
@@ -47,6 +50,17 @@ std::string inner_spec(const UapDeepFool::Config& c) {
   if (c.inner == "deepfool")
     return cat("deepfool:norm=l2,steps=", c.steps, ",overshoot=", format_number(double(c.overshoot)));
   return cat(c.norm == "l2" ? "fgm" : "fgsm", ":eps=", format_number(double(c.inner_eps)), ",target=", c.target);
+}
+
+/// What several images move v by: the mean of the signs of their updates, at the updates' mean size. The mean of the
+/// updates themselves would stop short of every boundary that some images push away from. One image moves v by its own.
+Tensor joint_update(const Tensor& from, const Tensor& to) {
+  Tensor update = to.clone();
+  add_in_place(update, from, -1);
+  if (update.dim(0) == 1) return update.view({update.dim(1), update.dim(2), update.dim(3)});
+  double size = 0;
+  for (float length : l2_distance(to, from)) size += double(length) / double(to.dim(0));
+  return scale(mean_sign(update), size / std::sqrt(double(to.numel() / to.dim(0))));
 }
 
 }  // namespace
@@ -85,11 +99,8 @@ void UapDeepFool::update(const Crafting& c, Universal& u, const Batch& b, const 
   for (size_t i = 0; i < rows.size(); ++i)
     if (!options.evaluation || r.success[i]) arrived.push_back(static_cast<int64_t>(i));
   if (arrived.empty()) return;
-  Tensor difference = gather_rows(r.adversarial, arrived);
-  Tensor const from = gather_rows(moved.x, arrived);
-  add_in_place(difference, from, -1);
-  Tensor const no_loss = Tensor::zeros({difference.dim(0)});
-  shift_universal(u.values, mean_gradient(from, u.values, difference, no_loss, infinity, false), infinity);
+  Tensor const to = gather_rows(r.adversarial, arrived), from = gather_rows(moved.x, arrived);
+  shift_universal(u.values, joint_update(from, to), infinity);
   u.values = project_universal(u.values, c_.norm, c_.eps);
   ++u.steps;
 }

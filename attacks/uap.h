@@ -43,7 +43,7 @@ class UapDeepFool final : public UniversalAttack {
     std::string norm = "linf";
     float delta = 0.2f;  ///< finished when 1 - delta of the images are fooled
     int passes = 10;
-    int64_t batch = 1;  ///< images whose updates are averaged; 1: one after another
+    int64_t batch = 1;  ///< images that move v together; 1: one after another
     std::string inner = "deepfool";
     int steps = 10;           ///< of DeepFool
     float overshoot = 0.02f;  ///< of DeepFool

@@ -14,6 +14,7 @@ namespace {
 const Kernel<float*, const float*, const float*, int64_t, int64_t, int64_t> universal_apply{"universal_apply"};
 const Kernel<float*, const float*, const float*, const float*, const float*, float, int, int64_t, int64_t, int64_t>
     universal_gradient{"universal_gradient"};
+const Kernel<float*, const float*, int64_t, int64_t, int64_t> universal_mean_sign{"universal_mean_sign"};
 const Kernel<float*, const float*, float, int64_t> universal_shift{"universal_shift"};
 const Kernel<int64_t*, const float*, int64_t> count_nan_f32{"count_nan_f32"};
 
@@ -101,6 +102,13 @@ Tensor mean_gradient(const Tensor& x, const Tensor& v, const Tensor& gradient, c
   Tensor mean = Tensor::empty_like(v);
   universal_gradient(v.stream(), mean.data<float>(), x.data<float>(), v.data<float>(), gradient.data<float>(),
                      loss.data<float>(), cap, exact, x.dim(0), v.dim(0), v.dim(1) * v.dim(2));
+  return mean;
+}
+
+Tensor mean_sign(const Tensor& delta) {
+  Tensor mean = Tensor::empty({delta.dim(1), delta.dim(2), delta.dim(3)}, DType::f32, delta.device());
+  universal_mean_sign(delta.stream(), mean.data<float>(), delta.data<float>(), delta.dim(0), delta.dim(1),
+                      delta.dim(2) * delta.dim(3));
   return mean;
 }
 

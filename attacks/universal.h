@@ -118,6 +118,8 @@ Tensor add_universal(const Tensor& x, const Tensor& v);
 /// reached `cap`; `exact`: without the pixels of x + v that the clamp to [0, 1] holds.
 Tensor mean_gradient(const Tensor& x, const Tensor& v, const Tensor& gradient, const Tensor& loss, float cap,
                      bool exact);
+/// Mean over the images of the sign of each element: f32 [n,h,w,c] -> [h,w,c].
+Tensor mean_sign(const Tensor& delta);
 /// clamp(v + delta, -limit, limit), in place.
 void shift_universal(Tensor& v, const Tensor& delta, float limit);
 /// v scaled to the L2 norm eps if it is longer; or limited to [-eps, eps].

@@ -172,7 +172,7 @@ TEST_CASE("AutoAttack spends the passes that it says, and its progress goes forw
 
 TEST_CASE("a random model is fooled where the majority of passes is wrong, not where one is") {
   Linear still(3);
-  Batch b = images_of(still, 80, 0.3f, 0.7f);
+  Batch const b = images_of(still, 80);
   Noisy model(0.6);
   // A vote agrees with the model without its noise wherever that has a margin.
   auto const margins = host(margin_loss(still.logits(b), b.y));

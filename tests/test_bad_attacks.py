@@ -30,7 +30,7 @@ class BadAttacks(Scratch):
                 self.refuse("--model", self.baseline, "--data", DATA, *arguments, naming=naming, program=program)
 
     def test_specs(self):
-        for spec, naming in (("", "attack"), ("pdg", "did you mean 'pgd'"), ("pgd:", "pgd"), ("pgd:steps", "steps"),
+        for spec, naming in (("", "is no spec"), ("pdg", "did you mean 'pgd'"), ("pgd:", "pgd"), ("pgd:steps", "steps"),
                              ("pgd:steps=", "steps"), ("pgd:=3", "pgd"), ("pgd:steps=2.5", "steps"),
                              ("pgd:steps=0", "steps"), ("pgd:eps=nan", "eps"), ("pgd:eps=inf", "eps"),
                              ("pgd:eps=1/0", "eps"), ("pgd:eps=8/255/2", "eps"), ("pgd:eps=-1/255", "eps"),

@@ -26,10 +26,11 @@ const Kernel<float*, const float*, float, float, int64_t*, int64_t, int64_t, int
 const Kernel<float*, float*, const void*, const float*, const float*, int64_t, int64_t, int64_t> basis_step{
     "basis_step"};
 const Kernel<float*, const int32_t*, const float*, int64_t, int64_t, int64_t, int64_t> write_pixels{"write_pixels"};
-const Kernel<float*, float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float, int64_t, int64_t,
-             int64_t, int64_t>
+const Kernel<float*, float*, const int32_t*, int64_t, int64_t, int64_t, int64_t> square_settle{"square_settle"};
+const Kernel<float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float, int64_t,
+             int64_t, int64_t, int64_t>
     square_linf_window{"square_linf_window"};
-const Kernel<float*, float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float,
+const Kernel<float*, const float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t, float,
              int64_t, int64_t, int64_t, int64_t>
     square_l2_window{"square_l2_window"};
 const Kernel<float*, const float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t, int64_t, int64_t,
@@ -108,6 +109,7 @@ struct Iterates {
 Iterates linf(const Iterates& before, const Pixels& x, const std::vector<SquareMove>& moves, int64_t query, float eps) {
   Guarded const candidate(before.candidate), best(before.best), clean(x);
   Tensor const table = words(moves), id = Tensor::from(ids, {n});
+  square_settle(stream(), candidate.data(), best.data(), table.data<int32_t>(), n, h, w, c);
   square_linf_window(stream(), candidate.data(), best.data(), clean.data(), id.data<int64_t>(), table.data<int32_t>(),
                      key, query, eps, n, h, w, c);
   return {candidate.read(), best.read()};
@@ -117,6 +119,7 @@ Iterates l2(const Iterates& before, const Pixels& x, const std::vector<SquareMov
   Guarded const candidate(before.candidate), best(before.best), clean(x);
   Guarded const bump(square_bump(moves[0].next.side));
   Tensor const table = words(moves), id = Tensor::from(ids, {n});
+  square_settle(stream(), candidate.data(), best.data(), table.data<int32_t>(), n, h, w, c);
   square_l2_window(stream(), candidate.data(), best.data(), clean.data(), bump.data(), id.data<int64_t>(),
                    table.data<int32_t>(), key, query, eps, n, h, w, c);
   return {candidate.read(), best.read()};
@@ -152,8 +155,8 @@ int64_t brute_force_pair(const Pixels& a, const Pixels& b) {
 std::vector<int64_t> found_pairs(const Pixels& a, const Pixels& b, int64_t d) {
   int64_t const images = int64_t(a.size()) / d;
   Guarded const up(a), down(b), bounds(Pixels(size_t(images * jsma_bounds_size(d)), not_a_number)),
-      values(Pixels(size_t(images * jsma_chunks), not_a_number)), adv(Pixels(a.size(), 0.25f));
-  Tensor const pairs = Tensor::zeros({images, jsma_chunks}, DType::i64), moved = Tensor::zeros({images}, DType::i64);
+      values(Pixels(size_t(images * jsma_chunks(d)), not_a_number)), adv(Pixels(a.size(), 0.25f));
+  Tensor const pairs = Tensor::zeros({images, jsma_chunks(d)}, DType::i64), moved = Tensor::zeros({images}, DType::i64);
   jsma_bounds(stream(), bounds.data(), up.data(), down.data(), images, d);
   jsma_pairs(stream(), values.data(), pairs.data<int64_t>(), up.data(), down.data(), bounds.data(), images, d);
   jsma_move(stream(), adv.data(), moved.data<int64_t>(), values.data(), pairs.data<int64_t>(), 0.5f, images, d);
@@ -253,18 +256,19 @@ TEST_CASE("write_pixels: the listed pixels in all their channels, the last of eq
   CHECK(images.read() == expected);
 }
 
-TEST_CASE("square_linf_window: settles the last window, then +-eps by channel in the next") {
+TEST_CASE("square_settle and square_linf_window: settles the last windows, then +-eps by channel in the next") {
   float const eps = 0.05f;
   Pixels const x = uniform_pixels(n * size, 10);
   Iterates before{x, x};
   std::vector<SquareMove> moves(n);
-  moves[0] = {.accepted = 1, .last = {1, 2, 1, 2, 4}, .next = {0, 0, 0, 0, 3}};
-  moves[1] = {.accepted = 0, .last = {3, 6, 3, 6, 4}, .next = {4, 7, 4, 7, 3}};
+  moves[0] = {.accepted = 1, .last = {1, 2, 3, 4, 4}, .next = {0, 0, 0, 0, 3}};
+  moves[1] = {.accepted = 0, .last = {3, 6, 0, 0, 4}, .next = {4, 7, 4, 7, 3}};
   moves[2] = {.accepted = 1, .last = {}, .next = {2, 5, 2, 5, 5}};
   Pixels const noise = uniform_pixels(n * size, 11);
   for (int64_t i = 0; i < n * size; ++i) {
     const SquareWindows& last = moves[size_t(i / size)].last;
-    if (inside(i % size / (w * c), i % (w * c) / c, last.row, last.col, last.side))
+    int64_t const row = i % size / (w * c), col = i % (w * c) / c;
+    if (inside(row, col, last.row, last.col, last.side) || inside(row, col, last.other_row, last.other_col, last.side))
       before.candidate[size_t(i)] = noise[size_t(i)];
   }
   Iterates const after = linf(before, x, moves, 9, eps);

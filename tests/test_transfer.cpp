@@ -283,7 +283,7 @@ TEST_CASE("keep_best never loses a success nor a loss to the last iterate") {
   Batch const b = images_of(model, 60);
   AttackOptions judged = surrogate();
   judged.evaluation = true;
-  MomentumFrame frame{.eps = 0.02f, .alpha = 0.004f, .steps = 9};
+  MomentumFrame frame{.eps = 0.08f, .alpha = 0.03f, .steps = 9};
   auto const last = run(Mifgsm{frame}, model, b, judged);
   frame.keep_best = true;
   auto const best = run(Mifgsm{frame}, model, b, judged);

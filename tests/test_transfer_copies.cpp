@@ -13,38 +13,22 @@
 #include "attacks/steps.h"
 #include "attacks/stm.h"
 #include "attacks/usmm.h"
-#include "engine/ops/arithmetic.h"
-#include "tests/host_models.h"
+#include "tests/attack_fixtures.h"
 
 using namespace mith;
+using namespace mith::fixtures;
 
 namespace {
 
-constexpr int64_t side = 6, pixels = side * side;
-const Shape image{side, side, 1};
 const std::vector<std::string> names{"sifgsm", "sinifgsm", "admix", "usmm", "sia", "sia:sia_ops=10", "stm"};
 
-std::vector<std::vector<double>> random_weights(size_t classes, uint64_t seed) {
-  std::vector<std::vector<double>> w(classes, std::vector<double>(pixels));
-  for (size_t c = 0; c < classes; ++c)
-    for (size_t j = 0; j < pixels; ++j)
-      w[c][j] = 2 * double(uniform({.seed = seed, .purpose = Purpose::noise}, c, j)) - 1;
-  return w;
-}
-
-struct Linear final : HostModel {
-  explicit Linear(size_t classes = 2) : HostModel(image, random_weights(classes, 3)) {}
-};
-struct Constant final : HostModel {
-  Constant() : HostModel(image, std::vector<std::vector<double>>(2, std::vector<double>(pixels, 0))) {}
-};
-
-/// Logits that go up and down along every direction; keeps what it saw.
-struct Wavy final : HostModel {
-  Wavy() : HostModel(image, random_weights(3, 4)) {}
+/// Logits that go up and down along every direction; keeps the images, losses and gradients of passes for gradients.
+struct Watched final : HostModel {
+  Watched() : HostModel(image, random_weights(3, 4)) {}
   double activate(double v) const override { return 3 * std::sin(2 * v); }
   double slope(double v) const override { return 6 * std::cos(2 * v); }
   Outputs run(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) override {
+    if (!want.input_gradient) return HostModel::run(b, cotangent, want, key);
     Outputs const out = HostModel::run(b, cotangent, {.logits = true, .loss = true, .input_gradient = true}, key);
     auto const append = [](std::vector<float>& to, const Tensor& t) {
       auto const values = t.to_host<float>();
@@ -53,35 +37,25 @@ struct Wavy final : HostModel {
     append(seen, b.x);
     append(losses, out.loss);
     append(gradients, out.input_gradient);
-    return want.input_gradient ? out : HostModel::run(b, cotangent, want, key);
+    return out;
   }
   void forget() { seen.clear(), losses.clear(), gradients.clear(); }
   std::vector<float> seen, losses, gradients;
 };
 
-/// n random images in [low, high], labelled as the model sees them.
-Batch images_of(Classifier& model, int64_t n, float low = 0, float high = 1, uint64_t seed = 11) {
+/// Clean images for partners that are none of images_of, as the model sees them.
+Batch pool_of(Classifier& model, int64_t n, float low = 0, float high = 1) {
+  Batch b = images_of(model, n);
   std::vector<float> x;
-  std::vector<int64_t> ids;
-  for (int64_t i = 0; i < n; ++i) {
-    ids.push_back(7 * i + 3);
-    for (uint64_t j = 0; j < pixels; ++j)
-      x.push_back(low +
-                  (high - low) * uniform({.seed = seed, .purpose = Purpose::phantom}, static_cast<uint64_t>(i), j));
-  }
-  Batch b{Tensor::from(x, {n, side, side, 1}), Tensor(), Tensor::from(ids, {n})};
+  for (uint64_t i = 0; i < static_cast<uint64_t>(n * pixels); ++i)
+    x.push_back(low + (high - low) * uniform({.seed = 5, .purpose = Purpose::phantom}, 0, i));
+  b.x = Tensor::from(x, b.x.shape());
   b.y = argmax(model.logits(b));
   return b;
 }
 
-std::vector<float> host(const Tensor& t) { return t.to_host<float>(); }
-AttackOptions training() {
-  AttackOptions o;
-  o.evaluation = false;
-  return o;
-}
 template <class C>
-AttackResult run(C config, Classifier& model, const Batch& b, const AttackOptions& options = training()) {
+AttackResult attack(C config, Classifier& model, const Batch& b, const AttackOptions& options = training()) {
   return Momentum<C>(std::move(config)).run(model, b, options);
 }
 
@@ -102,11 +76,11 @@ std::vector<float> estimate(const C& config, Classifier& model, const Batch& cle
 /// The estimate times a direction, against central differences of the mean cross-entropy of all copies of each image.
 template <class C>
 void check_differences(const C& config) {
-  Wavy model;
+  Watched model;
   Batch const b = images_of(model, 4, 0.3f, 0.7f);
   std::vector<float> const x = host(b.x);
   std::vector<float> const g = estimate(config, model, b, b.x);
-  size_t const copies = (model.losses.size() - 4) / 4;  // the labels took a pass
+  size_t const copies = model.losses.size() / 4;
   double const h = 2e-3;
   std::vector<double> direction, change(4, 0), slope(4, 0);
   for (size_t i = 0; i < x.size(); ++i)
@@ -119,7 +93,7 @@ void check_differences(const C& config) {
     REQUIRE(model.losses.size() == 4 * copies);
     // Copies of one image come together, in as many passes as the frame likes: the labels say whose they are.
     for (size_t i = 0; i < model.losses.size(); ++i) {
-      size_t const first = i / (16) * 16, at_once = std::min<size_t>(16, model.losses.size() - first) / 4;
+      size_t const first = i / 16 * 16, at_once = std::min<size_t>(16, model.losses.size() - first) / 4;
       change[(i - first) / at_once] += sign * double(model.losses[i]) / double(copies) / (2 * h);
     }
   }
@@ -133,53 +107,53 @@ void check_differences(const C& config) {
 }  // namespace
 
 TEST_CASE("with one plain copy, or equal ones, every attack on copies is MI-FGSM") {
-  Wavy model;
+  Watched model;
   Batch const b = images_of(model, 20);
   for (AttackOptions const& options : {AttackOptions{}, training()}) {
-    auto const mi = host(run(Mifgsm{.frame = six_steps}, model, b, options).adversarial);
+    auto const mi = host(attack(Mifgsm{.frame = six_steps}, model, b, options).adversarial);
     CHECK(mi != host(b.x));
-    CHECK(host(run(Sifgsm{.frame = six_steps, .copies = 1}, model, b, options).adversarial) == mi);
+    CHECK(host(attack(Sifgsm{.frame = six_steps, .copies = 1}, model, b, options).adversarial) == mi);
     Admix const admix{.frame = six_steps, .eta = 0, .scales = 1};
-    CHECK(host(run(admix, model, b, options).adversarial) == mi);
+    CHECK(host(attack(admix, model, b, options).adversarial) == mi);
     for (const char* gradient : {"copy", "chain"}) {
       Usmm const usmm{.frame = six_steps, .low = 1, .high = 1, .scales = 1, .mixes = 1, .r = 0, .usmm_grad = gradient};
-      CHECK(host(run(usmm, model, b, options).adversarial) == mi);
+      CHECK(host(attack(usmm, model, b, options).adversarial) == mi);
     }
     Sia const sia{.frame = six_steps, .only = "identity"};
-    CHECK(host(run(sia, model, b, options).adversarial) == mi);
+    CHECK(host(attack(sia, model, b, options).adversarial) == mi);
     for (const char* style : {"mixed", "randconv", "adain_pixel"}) {
       Stm const stm{.frame = six_steps, .gamma = 1, .beta = 0, .style = style};
-      CHECK(host(run(stm, model, b, options).adversarial) == mi);
+      CHECK(host(attack(stm, model, b, options).adversarial) == mi);
     }
     // ... and with its usual copies it is not.
-    CHECK(host(run(Sifgsm{.frame = six_steps}, model, b, options).adversarial) != mi);
-    CHECK(host(run(Usmm{.frame = six_steps}, model, b, options).adversarial) != mi);
-    CHECK(host(run(Sia{.frame = six_steps}, model, b, options).adversarial) != mi);
-    CHECK(host(run(Stm{.frame = six_steps}, model, b, options).adversarial) != mi);
+    CHECK(host(attack(Sifgsm{.frame = six_steps}, model, b, options).adversarial) != mi);
+    CHECK(host(attack(Usmm{.frame = six_steps}, model, b, options).adversarial) != mi);
+    CHECK(host(attack(Sia{.frame = six_steps}, model, b, options).adversarial) != mi);
+    CHECK(host(attack(Stm{.frame = six_steps}, model, b, options).adversarial) != mi);
   }
 }
 
 TEST_CASE("Admix without admixture is SI-FGSM, SI-NI without momentum is SI") {
-  Wavy model;
+  Watched model;
   Batch const b = images_of(model, 20);
-  auto const si = host(run(Sifgsm{.frame = six_steps}, model, b).adversarial);
-  CHECK(host(run(Admix{.frame = six_steps, .eta = 0}, model, b).adversarial) == si);
-  CHECK(host(run(Admix{.frame = six_steps}, model, b).adversarial) != si);
+  auto const si = host(attack(Sifgsm{.frame = six_steps}, model, b).adversarial);
+  CHECK(host(attack(Admix{.frame = six_steps, .eta = 0}, model, b).adversarial) == si);
+  CHECK(host(attack(Admix{.frame = six_steps}, model, b).adversarial) != si);
   MomentumFrame still = six_steps;
   still.mu = 0;
-  CHECK(host(run(Sinifgsm{.frame = still}, model, b).adversarial) ==
-        host(run(Sifgsm{.frame = still}, model, b).adversarial));
-  CHECK(host(run(Sinifgsm{.frame = six_steps}, model, b).adversarial) != si);
+  CHECK(host(attack(Sinifgsm{.frame = still}, model, b).adversarial) ==
+        host(attack(Sifgsm{.frame = still}, model, b).adversarial));
+  CHECK(host(attack(Sinifgsm{.frame = six_steps}, model, b).adversarial) != si);
 }
 
 TEST_CASE("on a linear model of two classes scaled copies lead where one gradient leads") {
   Linear model;
   Batch const b = images_of(model, 12);
-  auto const mi = host(run(Mifgsm{.frame = six_steps}, model, b).adversarial);
-  CHECK(host(run(Sifgsm{.frame = six_steps}, model, b).adversarial) == mi);
-  CHECK(host(run(Sinifgsm{.frame = six_steps}, model, b).adversarial) == mi);
-  CHECK(host(run(Admix{.frame = six_steps}, model, b).adversarial) == mi);
-  CHECK(host(run(Usmm{.frame = six_steps}, model, b).adversarial) == mi);
+  auto const mi = host(attack(Mifgsm{.frame = six_steps}, model, b).adversarial);
+  CHECK(host(attack(Sifgsm{.frame = six_steps}, model, b).adversarial) == mi);
+  CHECK(host(attack(Sinifgsm{.frame = six_steps}, model, b).adversarial) == mi);
+  CHECK(host(attack(Admix{.frame = six_steps}, model, b).adversarial) == mi);
+  CHECK(host(attack(Usmm{.frame = six_steps}, model, b).adversarial) == mi);
 }
 
 TEST_CASE("estimates are the gradients of the copies' mean loss: scales of 1/2, 1/4, ... carry their factor") {
@@ -193,10 +167,13 @@ TEST_CASE("estimates are the gradients of the copies' mean loss: scales of 1/2, 
 }
 
 TEST_CASE("USMM: copies lie in [0, 1], and by default their gradients are averaged as they are") {
-  Wavy model;
+  Watched model;
   Batch const b = images_of(model, 4);
+  AttackOptions options;  // bright partners of a class of their own: masks well above 1
+  options.partners = pool_of(model, 12, 0.8f, 1);
+  options.partners.y = Tensor::from(std::vector<int32_t>(12, 3), {12});
   model.forget();
-  auto const g = estimate(Usmm{.low = 0.5f, .high = 1}, model, b, b.x);
+  auto const g = estimate(Usmm{.low = 0.5f, .high = 1}, model, b, b.x, options);
   REQUIRE(model.seen.size() == size_t(4 * 15 * pixels));
   int64_t at_the_edge = 0;
   for (float v : model.seen) {
@@ -211,14 +188,14 @@ TEST_CASE("USMM: copies lie in [0, 1], and by default their gradients are averag
     mean[(row - first) / at_once * pixels + i % pixels] += double(model.gradients[i]) / 15;
   }
   for (size_t i = 0; i < g.size(); ++i) CHECK(std::abs(g[i] - mean[i]) <= 1e-5);
-  CHECK(estimate(Usmm{.low = 0.5f, .high = 1, .usmm_grad = "chain"}, model, b, b.x) != g);
+  CHECK(estimate(Usmm{.low = 0.5f, .high = 1, .usmm_grad = "chain"}, model, b, b.x, options) != g);
 }
 
 TEST_CASE("STM-R: as many styles a step as copies; styles keep the image's statistics, noise its reach") {
-  Wavy model;
+  Watched model;
   Batch const b = images_of(model, 3, 0.2f, 0.8f);
   model.forget();
-  run(Stm{.frame = six_steps}, model, b);
+  attack(Stm{.frame = six_steps}, model, b);
   CHECK(model.losses.size() == 3 * 20 * 6);
   model.forget();
   estimate(Stm{.gamma = 0, .beta = 0, .style = "randconv"}, model, b, b.x);
@@ -250,7 +227,7 @@ TEST_CASE("STM-R: as many styles a step as copies; styles keep the image's stati
 
 TEST_CASE("partners are of another class, all of them in turn, keyed by image") {
   Linear model(3);
-  Batch const pool = images_of(model, 40, 0, 1, 5);
+  Batch const pool = pool_of(model, 40);
   Batch const clean = images_of(model, 9);
   DrawKey const key{.seed = 2, .purpose = Purpose::split};
   int64_t const draws = 400;
@@ -278,64 +255,64 @@ TEST_CASE("an image without a partner of another class stays unmixed, and the re
   Linear model;
   Batch const b = images_of(model, 16);
   Batch const alone = slice(b, 2, 1);
-  auto const admix = run(Admix{.frame = six_steps}, model, alone);
-  CHECK(host(admix.adversarial) == host(run(Sifgsm{.frame = six_steps}, model, alone).adversarial));
+  auto const admix = attack(Admix{.frame = six_steps}, model, alone);
+  CHECK(host(admix.adversarial) == host(attack(Sifgsm{.frame = six_steps}, model, alone).adversarial));
   REQUIRE(admix.warnings.size() == 1);
   CHECK(admix.warnings[0] == "1 image has no partner of another class and stayed unmixed");
-  auto const usmm = run(Usmm{.frame = six_steps}, model, alone);
+  auto const usmm = attack(Usmm{.frame = six_steps}, model, alone);
   CHECK(usmm.warnings == admix.warnings);
   CHECK(host(usmm.adversarial) != host(alone.x));
   AttackOptions with = training();
   with.partners = b;
-  CHECK(run(Admix{.frame = six_steps}, model, alone, with).warnings.empty());
+  CHECK(attack(Admix{.frame = six_steps}, model, alone, with).warnings.empty());
   with.partners = {b.x.view({16, 4, 9, 1}), b.y, b.ids};
-  CHECK_THROWS_AS(run(Admix{.frame = six_steps}, model, alone, with), Error);
+  CHECK_THROWS_AS(attack(Admix{.frame = six_steps}, model, alone, with), Error);
 }
 
 TEST_CASE("the same seed gives the same bytes for every batch size and order") {
-  Wavy model;
+  Watched model;
   int64_t const n = 15;
   Batch const b = images_of(model, n);
   std::vector<int64_t> backwards(n);
   std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
   for (const std::string& name : names) {
     CAPTURE(name);
-    auto const attack = make_attack(name + (name.find(':') == std::string::npos ? ":steps=3" : ",steps=3"));
+    auto const made = make_attack(name + (name.find(':') == std::string::npos ? ":steps=3" : ",steps=3"));
     for (AttackOptions options : {AttackOptions{}, training()}) {
       options.seed = 9;
       options.step = 4;
-      options.partners = images_of(model, 30, 0, 1, 5);
-      auto const whole = host(attack->run(model, b, options).adversarial);
+      options.partners = pool_of(model, 30);
+      auto const whole = host(made->run(model, b, options).adversarial);
       for (int64_t size : {1, 7}) {
         std::vector<float> parts;
         for (int64_t first = 0; first < n; first += size) {
-          auto const part = host(attack->run(model, slice(b, first, std::min(size, n - first)), options).adversarial);
+          auto const part = host(made->run(model, slice(b, first, std::min(size, n - first)), options).adversarial);
           parts.insert(parts.end(), part.begin(), part.end());
         }
         CHECK(parts == whole);
       }
-      CHECK(host(gather_rows(attack->run(model, select(b, backwards), options).adversarial, backwards)) == whole);
+      CHECK(host(gather_rows(made->run(model, select(b, backwards), options).adversarial, backwards)) == whole);
       options.batch = 4;
-      CHECK(host(attack->run(model, b, options).adversarial) == whole);
+      CHECK(host(made->run(model, b, options).adversarial) == whole);
       options.seed = 10;
-      if (name[1] != 'i' || name == "sia") CHECK(host(attack->run(model, b, options).adversarial) != whole);
+      if (name[1] != 'i' || name == "sia") CHECK(host(made->run(model, b, options).adversarial) != whole);
     }
   }
 }
 
 TEST_CASE("attacks on copies stay in their ball, need a gradient to move, and reach a target") {
-  Wavy wavy;
+  Watched wavy;
   Constant flat;
   Linear three(3);
   Batch const b = images_of(wavy, 8), c = images_of(flat, 4), t = images_of(three, 12);
   for (const std::string& name : names) {
     CAPTURE(name);
-    auto const attack = make_attack(name);
-    auto const result = attack->run(wavy, b, {});
+    auto const made = make_attack(name);
+    auto const result = made->run(wavy, b, {});
     for (float d : linf_distance(result.adversarial, b.x)) CHECK(d <= 16 / 255.f + 1e-6f);
     for (float v : host(result.adversarial))
       if (!(v >= 0 && v <= 1)) FAIL("outside [0, 1]");
-    CHECK(host(attack->run(flat, c, training()).adversarial) == host(c.x));
+    CHECK(host(made->run(flat, c, training()).adversarial) == host(c.x));
     char const join = name.find(':') == std::string::npos ? ':' : ',';
     auto const far = make_attack(name + join + "eps=0.5,target=2")->run(three, t, {});
     auto const y = t.y.to_host<int32_t>();

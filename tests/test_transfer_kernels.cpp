@@ -240,7 +240,7 @@ TEST_CASE("sum_copies: the weighted sum, in one order however the copies are cut
       expected += weights[j] * double(values[(i / d * size_t(copies) + j) * d + i % d]);
     worst = std::max(worst, std::abs(whole[i] - expected));
   }
-  CHECK(worst <= 1e-15);
+  CHECK(worst <= 1e-14);
   std::vector<double> parts = nothing;
   for (auto const& [first, count] : {std::pair<size_t, size_t>{0, 3}, {3, 1}, {4, 3}}) {
     Values chunk;

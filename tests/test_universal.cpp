@@ -49,7 +49,7 @@ struct NativeProviders {
 };
 
 const char* const perturbations[] = {"uap:eps=0.15,passes=6", "uap-deepfool:eps=0.15,passes=4",
-                                     "uap-deepfool:eps=0.15,passes=4,inner=fgsm,inner_eps=0.02",
+                                     "uap-deepfool:eps=0.15,passes=4,delta=0,inner=fgsm,inner_eps=0.02",
                                      "uap-deepfool:eps=0.8,norm=l2,passes=4", "u-simba:eps=0.15,steps=120"};
 
 }  // namespace
@@ -173,7 +173,7 @@ TEST_CASE("uap-deepfool: never worse than no perturbation, finished at its rate,
     Universal const u = make_universal(spec)->craft(model, crafting_images(), {});
     for (const CraftingPass& p : u.passes) CHECK(p.fooled >= before);  // against the clean predictions: zero fools none
     CHECK(u.passes.back().fooled >= 0.4);
-    CHECK(u.passes.size() < 10);
+    CHECK(u.passes.size() <= 10);
     for (size_t i = 0; i + 1 < u.passes.size(); ++i) CHECK(u.passes[i].fooled < 0.4);
     CHECK(u.gradients > 0);
   }
@@ -207,15 +207,15 @@ TEST_CASE("targeted perturbations drive images to their class") {
 
 TEST_CASE("u-simba: the sum of probabilities never rises, for two queries an image and direction") {
   NetworkClassifier& model = trained_model();
-  for (const char* spec : {"u-simba:eps=0.1,steps=150", "u-simba:eps=0.6,norm=l2,steps=150",
-                           "u-simba:eps=0.1,steps=150,basis=pixel", "u-simba:eps=0.1,steps=150,freq_dim=2,stride=1"}) {
+  for (const char* spec : {"u-simba:eps=0.1,steps=100", "u-simba:eps=0.6,norm=l2,steps=100",
+                           "u-simba:eps=0.1,steps=100,basis=pixel", "u-simba:eps=0.1,steps=100,freq_dim=2,stride=1"}) {
     CAPTURE(spec);
     Universal const u = make_universal(spec)->craft(model, crafting_images(), {});
     for (size_t i = 1; i < u.passes.size(); ++i) CHECK(u.passes[i].objective >= u.passes[i - 1].objective);
     CHECK(u.passes.back().objective > -0.95);  // minus the mean of p_y, which began near 1
     CHECK(u.queries == 80 * (1 + 2 * u.steps));
     CHECK(u.gradients == 0);
-    CHECK((u.steps == 150 || u.passes.back().fooled >= 0.99));
+    CHECK((u.steps == 100 || u.passes.back().fooled >= 0.99));
   }
   CHECK_THROWS_AS(make_attack("u-simba:norm=l2"), UsageError);
 }

@@ -14,6 +14,7 @@ using Values = std::vector<float>;
 const Kernel<float*, const float*, const float*, int64_t, int64_t, int64_t> universal_apply{"universal_apply"};
 const Kernel<float*, const float*, const float*, const float*, const float*, float, int, int64_t, int64_t, int64_t>
     universal_gradient{"universal_gradient"};
+const Kernel<float*, const float*, int64_t, int64_t, int64_t> universal_mean_sign{"universal_mean_sign"};
 const Kernel<float*, const float*, float, int64_t> universal_shift{"universal_shift"};
 const Kernel<float*, const float*, const float*, const float*, float, float, int64_t, int64_t, int64_t, int64_t>
     universal_step{"universal_step"};
@@ -141,6 +142,13 @@ TEST_CASE("universal_gradient: a pixel on the border of [0, 1] keeps its gradien
   CHECK(mean.read() == Values{1, -2, 0, 0});
 }
 
+TEST_CASE("universal_mean_sign: the mean over images, zero for NaN and both zeros") {
+  GuardedValues const mean({not_a_number, not_a_number, not_a_number, not_a_number}),
+      delta({0.1f, -0.0f, 3, not_a_number, -1e-30f, 0, 2, -1, 5, 0, infinity, 1, 0.5f, -7, 1e-40f, -2});
+  universal_mean_sign(stream(), mean.data(), delta.data(), 4, 2, 2);
+  CHECK(mean.read() == Values{0.5f, -0.25f, 1, -0.25f});
+}
+
 TEST_CASE("universal_shift and universal_step stay within their limit and keep NaN") {
   GuardedValues const v({0.25f, -0.25f, 0.5f, not_a_number}), delta({0.5f, -0.5f, -0.25f, 0});
   universal_shift(stream(), v.data(), delta.data(), 0.5f, 4);
@@ -257,7 +265,7 @@ TEST_CASE("patch_warp_gradient is the adjoint of patch_warp, a mean over images"
     for (size_t i = 0; i < x.size(); ++i) change.push_back(with[i] - without[i]);
     double const there = dot(change, g) / double(n), back = dot(patch, warp_gradient(g, 0.7f, size));
     CHECK(std::abs(there - back) <= 2e-6);
-    CHECK(std::abs(there) >= 1e-2);  // else the line above proves nothing
+    CHECK(std::abs(there) >= 1e-3);  // else the line above proves nothing
     // Texel by texel, against the shares in double.
     auto const shares = warp_shares(size, poses());
     std::vector<double> expected(patch.size(), 0);

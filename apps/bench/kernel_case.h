@@ -79,7 +79,6 @@ struct KernelCase {
 
 std::vector<KernelCase> apgd_cases();
 std::vector<KernelCase> attack_cases();
-std::vector<KernelCase> attack_loss_cases();
 std::vector<KernelCase> copies_cases();
 std::vector<KernelCase> elementwise_cases();
 std::vector<KernelCase> minimum_norm_cases();

@@ -33,7 +33,14 @@ const int32_t* windows(Operands& o, int64_t n) {
 }
 
 void add_square(std::vector<KernelCase>& cases) {
-  cases.push_back(make_case<Kernel<float*, float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t,
+  cases.push_back(make_case<Kernel<float*, float*, const int32_t*, int64_t, int64_t, int64_t, int64_t>>(
+      "square_settle", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
+        int64_t const n = o.extent(images);
+        auto *const candidate = o.values<float>(n * per_image), *const best = o.values<float>(n * per_image);
+        const int32_t* const moves = windows(o, n);
+        return [=] { run(candidate, best, moves, n, side, side, c); };
+      }));
+  cases.push_back(make_case<Kernel<float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey, int64_t,
                                    float, int64_t, int64_t, int64_t, int64_t>>(
       "square_linf_window", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
         int64_t const n = o.extent(images);
@@ -43,8 +50,8 @@ void add_square(std::vector<KernelCase>& cases) {
         const int32_t* const moves = windows(o, n);
         return [=] { run(candidate, best, x, ids, moves, DrawKey{.seed = 1}, int64_t(3), 0.05f, n, side, side, c); };
       }));
-  cases.push_back(make_case<Kernel<float*, float*, const float*, const float*, const int64_t*, const int32_t*, DrawKey,
-                                   int64_t, float, int64_t, int64_t, int64_t, int64_t>>(
+  cases.push_back(make_case<Kernel<float*, const float*, const float*, const float*, const int64_t*, const int32_t*,
+                                   DrawKey, int64_t, float, int64_t, int64_t, int64_t, int64_t>>(
       "square_l2_window", std::string(shape) + ", windows of a quarter", 1, [](Operands& o, auto run) {
         int64_t const n = o.extent(images);
         auto *const candidate = o.values<float>(n * per_image), *const best = o.values<float>(n * per_image);
@@ -130,8 +137,8 @@ void add_jsma(std::vector<KernelCase>& cases) {
   cases.push_back(make_case<Kernel<float*, int64_t*, const float*, const float*, const float*, int64_t, int64_t>>(
       "jsma_pairs", "1 image of 32768, every pair", 1, [](Operands& o, auto run) {
         int64_t const d = o.extent(32768);
-        auto* const values = o.empty<float>(jsma_chunks);
-        auto* const pairs = o.empty<int64_t>(jsma_chunks);
+        auto* const values = o.empty<float>(jsma_chunks(d));
+        auto* const pairs = o.empty<int64_t>(jsma_chunks(d));
         const float *const a = o.values<float>(d), *const b = o.values<float>(d);
         // Honest bounds of all of them would leave out nearly every pair; these leave out none.
         std::vector<float> loose(static_cast<size_t>(jsma_bounds_size(d)), 10);
@@ -145,8 +152,8 @@ void add_jsma(std::vector<KernelCase>& cases) {
         int64_t const d = features(o);
         auto* const adv = o.values<float>(d);
         auto* const moved = o.empty<int64_t>(1);
-        const float* const values = o.values<float>(jsma_chunks);
-        const int64_t* const pairs = o.sequence<int64_t>(jsma_chunks, 1, d);
+        const float* const values = o.values<float>(jsma_chunks(d));
+        const int64_t* const pairs = o.sequence<int64_t>(jsma_chunks(d), 1, d);
         return [=] { run(adv, moved, values, pairs, 1e-6f, int64_t(1), d); };
       }));
 }

@@ -36,6 +36,13 @@ std::vector<KernelCase> universal_cases() {
                        *const g = o.values<float>(n * per_image), *const loss = o.values<float>(n);
     return [=] { run(mean, x, v, g, loss, 9.0f, 1, n, h, w * c); };
   }));
+  cases.push_back(make_case<Kernel<float*, const float*, int64_t, int64_t, int64_t>>(
+      "universal_mean_sign", shape, 2, [](Operands& o, auto run) {
+        int64_t const n = o.extent(images);
+        float* const mean = o.empty<float>(per_image);
+        const float* const delta = o.values<float>(n * per_image);
+        return [=] { run(mean, delta, n, h, w * c); };
+      }));
   cases.push_back(make_case<Kernel<float*, const float*, float, int64_t>>(
       "universal_shift", "224x224x3", 2, [](Operands& o, auto run) {
         float* const v = o.values<float>(per_image);

@@ -7,6 +7,8 @@
 //                       cap, int exact, int64_t n_images, int64_t rows, int64_t cols)
 //       mean over images of the gradient, without pixels whose gradient is NaN and images whose loss has reached `cap`;
 //       `exact`: and without pixels that the clamp holds.
+//   universal_mean_sign (float* mean, const float* delta, int64_t n_images, int64_t rows, int64_t cols)
+//       mean over images of sign(delta), where NaN and both zeros have the sign 0
 //   universal_shift    (float* v, const float* delta, float limit, int64_t n)
 //       v = clamp(v + delta, -limit, limit)
 //   universal_step     (float* out, const float* v, const float* down, const float* across, float step, float limit,
@@ -47,6 +49,17 @@ __global__ void universal_gradient(float* __restrict__ mean, const float* __rest
   }
 }
 
+__global__ void universal_mean_sign(float* __restrict__ mean, const float* __restrict__ delta, int64_t images,
+                                    int64_t rows, int64_t cols) {
+  float const share = 1.0f / static_cast<float>(images);
+  for (auto r : grid_rows(rows)) {
+    column_sums<1, float>(
+        0, images, cols,
+        [&](int64_t image, int64_t j, float* value) { value[0] = sign(delta[(image * rows + r) * cols + j]); },
+        [&](int64_t j, const float* sum) { mean[r * cols + j] = share * sum[0]; });
+  }
+}
+
 __global__ void universal_shift(float* __restrict__ v, const float* __restrict__ delta, float limit, int64_t n) {
   for (auto i : grid_stride(n)) v[i] = clamp(v[i] + delta[i], -limit, limit);
 }
@@ -77,6 +90,12 @@ void launch_universal_gradient(const Stream& stream, float* mean, const float* x
                    universal_gradient, mean, x, v, gradient, loss, cap, exact != 0, images, rows, cols);
 }
 
+void launch_universal_mean_sign(const Stream& stream, float* mean, const float* delta, int64_t images, int64_t rows,
+                                int64_t cols) {
+  launch_rows_cols(stream, {"universal_mean_sign", rows, bytes_of<float>(1, images * rows * cols)}, cols,
+                   universal_mean_sign, mean, delta, images, rows, cols);
+}
+
 void launch_universal_shift(const Stream& stream, float* v, const float* delta, float limit, int64_t n) {
   launch_map(stream, {"universal_shift", n, bytes_of<float>(3, n)}, universal_shift, v, delta, limit, n);
 }
@@ -89,6 +108,7 @@ void launch_universal_step(const Stream& stream, float* out, const float* v, con
 
 KERNEL(universal_apply, launch_universal_apply);
 KERNEL(universal_gradient, launch_universal_gradient);
+KERNEL(universal_mean_sign, launch_universal_mean_sign);
 KERNEL(universal_shift, launch_universal_shift);
 KERNEL(universal_step, launch_universal_step);
 

@@ -133,7 +133,7 @@ __device__ ValueIndex<float> best_partner(const float* a, const float* b, int64_
 /// hope for, its best partner, and the better one of that partner's.
 __global__ void jsma_bounds(float* __restrict__ bounds, const float* __restrict__ a, const float* __restrict__ b,
                             int64_t images, int64_t features) {
-  int64_t const blocks = (features + jsma_block - 1) / jsma_block;
+  int64_t const blocks = jsma_blocks(features);
   for (auto image : block_items(images)) {
     const float *const as = a + image * features, *const bs = b + image * features;
     float* const out = bounds + image * jsma_bounds_size(features);
@@ -163,9 +163,10 @@ __global__ void jsma_bounds(float* __restrict__ bounds, const float* __restrict_
 __global__ void jsma_pairs(float* __restrict__ values, int64_t* __restrict__ pairs, const float* __restrict__ a,
                            const float* __restrict__ b, const float* __restrict__ bounds, int64_t images,
                            int64_t features) {
-  int64_t const blocks = (features + jsma_block - 1) / jsma_block;
-  for (auto item : block_items(images * jsma_chunks)) {
-    int64_t const image = item / jsma_chunks;
+  int64_t const blocks = jsma_blocks(features);
+  int64_t const chunks = jsma_chunks(features);
+  for (auto item : block_items(images * chunks)) {
+    int64_t const image = item / chunks;
     const float *const as = a + image * features, *const bs = b + image * features;
     const float* const bound = bounds + image * jsma_bounds_size(features);
     auto const bounds_at = [=](int64_t block) {
@@ -175,7 +176,7 @@ __global__ void jsma_pairs(float* __restrict__ values, int64_t* __restrict__ pai
     float best = bound[3 * blocks + 3];
     int64_t best_pair = no_pair;
     auto const may_win = [&](float most) { return most > 0 && most >= best; };
-    for (int64_t p = item - image * jsma_chunks; p < features; p += jsma_chunks) {
+    for (int64_t p = item - image * chunks; p < features; p += chunks) {
       float const p_a = as[p], p_b = bs[p], p_sum = sum_bound(p_a, p_b);
       if (!may_win(all.with(p_a, p_b, p_sum))) continue;
       for (int64_t block = p / jsma_block; block < blocks; ++block) {
@@ -208,10 +209,11 @@ __global__ void jsma_pairs(float* __restrict__ values, int64_t* __restrict__ pai
 /// Changes the best pair of every image by theta, within [0, 1]; moved[image] says which, -1 if there is none.
 __global__ void jsma_move(float* __restrict__ adv, int64_t* __restrict__ moved, const float* __restrict__ values,
                           const int64_t* __restrict__ pairs, float theta, int64_t images, int64_t features) {
+  int64_t const chunks = jsma_chunks(features);
   for (auto image : block_items(images)) {
     ValueIndex<float> best{0, no_pair};
-    for (auto chunk : block_stride(jsma_chunks)) {
-      int64_t const at = image * jsma_chunks + chunk;
+    for (auto chunk : block_stride(chunks)) {
+      int64_t const at = image * chunks + chunk;
       bool const better = values[at] > best.value || (values[at] == best.value && pairs[at] < best.index);
       if (better) best = {values[at], pairs[at]};
     }
@@ -246,15 +248,15 @@ void launch_jsma_bounds(const Stream& stream, float* bounds, const float* a, con
 void launch_jsma_pairs(const Stream& stream, float* values, int64_t* pairs, const float* a, const float* b,
                        const float* bounds, int64_t images, int64_t features) {
   if (features >= (int64_t(1) << 31)) throw_too_many("jsma_pairs", features);  // pairs are numbered in 63 bits
-  // The bytes of the image are read once for each chunk where the bounds do not help.
-  launch_row(stream, {"jsma_pairs", images * jsma_chunks, bytes_of<float>(2, images * features)}, 4 * jsma_block,
-             jsma_pairs, values, pairs, a, b, bounds, images, features);
+  launch_row(stream, {"jsma_pairs", images * jsma_chunks(features), bytes_of<float>(2, images * features)},
+             4 * (features < jsma_block ? features : jsma_block), jsma_pairs, values, pairs, a, b, bounds, images,
+             features);
 }
 
 void launch_jsma_move(const Stream& stream, float* adv, int64_t* moved, const float* values, const int64_t* pairs,
                       float theta, int64_t images, int64_t features) {
-  launch_row(stream, {"jsma_move", images, images * jsma_chunks * 12}, jsma_chunks, jsma_move, adv, moved, values,
-             pairs, theta, images, features);
+  launch_row(stream, {"jsma_move", images, images * jsma_chunks(features) * 12}, jsma_chunks(features), jsma_move, adv,
+             moved, values, pairs, theta, images, features);
 }
 
 KERNEL(jsma_gradients, launch_jsma_gradients);

@@ -48,7 +48,9 @@ __device__ Margin<T> margin_of(const T* __restrict__ z, int64_t k, int32_t y, bo
       m.first = first.index;
       m.low = third.index;
       m.lower = last.index;
-      m.spread = first.value - (third.value + last.value) / 2 + T(1e-12);
+      // Added to a difference of 0 alone: in a sum of three, which may be added up in any order, it would vanish.
+      T const spread = first.value - (third.value + last.value) / 2;
+      m.spread = spread == 0 ? T(1e-12) : spread + T(1e-12);
     }
   }
   m.lead = z[m.rival] - z[y];

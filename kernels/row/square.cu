@@ -1,12 +1,13 @@
-// The Square attack (Andriushchenko et al. 2020), f32 images [n,h,w,c]: a block an image, a thread its columns.
+// The Square attack (Andriushchenko et al. 2020), f32 images [n,h,w,c]: a block an image.
 //
-// `candidate` and `best` differ in the windows of the last query only. A launch settles those, by taking the candidate
-// over or back, and then writes the next candidate's windows, so that a query touches little more than its windows.
-// Signatures:
+// `candidate` and `best` differ in the windows of the last query only. square_settle makes them agree again, and the
+// next windows are written into the candidate alone, so that a query touches little more than its windows. Signatures:
 //
-//   square_linf_window (float* candidate, float* best, const float* x, const int64_t* ids, const int32_t* moves,
+//   square_settle      (float* candidate, float* best, const int32_t* moves, int64_t images, int64_t h, int64_t w,
+//                       int64_t c)
+//   square_linf_window (float* candidate, const float* best, const float* x, const int64_t* ids, const int32_t* moves,
 //                       DrawKey key, int64_t query, float eps, int64_t images, int64_t h, int64_t w, int64_t c)
-//   square_l2_window   (float* candidate, float* best, const float* x, const float* bump, const int64_t* ids,
+//   square_l2_window   (float* candidate, const float* best, const float* x, const float* bump, const int64_t* ids,
 //                       const int32_t* moves, DrawKey key, int64_t query, float eps, int64_t images, int64_t h,
 //                       int64_t w, int64_t c)
 //   square_l2_start    (float* adv, const float* x, const float* bump, const int64_t* ids, DrawKey key, float factor,
@@ -27,9 +28,8 @@ struct WindowedImage {
 
 /// A square of pixels.
 struct WindowSquare {
-  int32_t row, col, side;
-  MITH_DEVICE bool has_row(int64_t r) const { return r >= row && r < row + side; }
-  MITH_DEVICE bool has_col(int64_t k) const { return k >= col && k < col + side; }
+  int64_t row, col, side;
+  MITH_DEVICE bool has(int64_t r, int64_t k) const { return r >= row && r < row + side && k >= col && k < col + side; }
 };
 MITH_DEVICE WindowSquare first_window(const SquareWindows& s) { return {s.row, s.col, s.side}; }
 MITH_DEVICE WindowSquare second_window(const SquareWindows& s) { return {s.other_row, s.other_col, s.side}; }
@@ -38,56 +38,58 @@ MITH_DEVICE float window_sign(const DrawKey& key, uint64_t image, uint64_t eleme
   return random_bits(key, image, element) >> 31 ? 1.0f : -1.0f;
 }
 
-/// visit(row, column, whether the pixel lies in `a`) for this thread's pixels of the union of a and b.
+/// visit(row, column) for this thread's pixels of a window.
 template <class Visit>
-__device__ void for_union(WindowSquare a, WindowSquare b, WindowedImage s, Visit visit) {
-  for (int64_t row = 0; row < s.h; ++row) {
-    bool const in_a = a.has_row(row), in_b = b.has_row(row);
-    if (!in_a && !in_b) continue;
-    for (auto col : block_stride(s.w)) {
-      bool const pixel_in_a = in_a && a.has_col(col);
-      if (pixel_in_a || (in_b && b.has_col(col))) visit(row, col, pixel_in_a);
-    }
-  }
+__device__ void for_window(WindowSquare window, Visit visit) {
+  for (int64_t row = window.row; row < window.row + window.side; ++row)
+    for (auto col : block_stride(window.side)) visit(row, window.col + col);
 }
 
-/// Makes candidate and best agree again.
-__device__ void settle_windows(float* __restrict__ candidate, float* __restrict__ best, const SquareMove& move,
-                               WindowedImage s) {
-  float* const to = move.accepted ? best : candidate;
-  const float* const from = move.accepted ? candidate : best;
-  for_union(first_window(move.last), second_window(move.last), s, [=](int64_t row, int64_t col, bool) {
-    for (int64_t at = s.at(row, col), end = at + s.c; at < end; ++at) to[at] = from[at];
+/// visit(row, column, whether the pixel lies in `a`) for this thread's pixels of the union of a and b, each once.
+template <class Visit>
+__device__ void for_union(WindowSquare a, WindowSquare b, Visit visit) {
+  for_window(a, [&](int64_t row, int64_t col) { visit(row, col, true); });
+  if (a.row == b.row && a.col == b.col) return;
+  for_window(b, [&](int64_t row, int64_t col) {
+    if (!a.has(row, col)) visit(row, col, false);
   });
+}
+
+/// Takes the candidate over where it was accepted, and back where it was not.
+__global__ void square_settle(float* __restrict__ candidates, float* __restrict__ bests,
+                              const SquareMove* __restrict__ moves, int64_t images, WindowedImage s) {
+  for (auto image : block_items(images)) {
+    SquareMove const move = moves[image];
+    float* const to = (move.accepted ? bests : candidates) + image * s.size();
+    const float* const from = (move.accepted ? candidates : bests) + image * s.size();
+    for_union(first_window(move.last), second_window(move.last), [=](int64_t row, int64_t col, bool) {
+      for (int64_t at = s.at(row, col), end = at + s.c; at < end; ++at) to[at] = from[at];
+    });
+  }
 }
 
 constexpr int sign_attempts = 16;
 
 /// candidate = clamp(x +- eps) in the window, one sign a channel, drawn again while that changes nothing.
-__global__ void square_linf_window(float* __restrict__ candidates, float* __restrict__ bests,
+__global__ void square_linf_window(float* __restrict__ candidates, const float* __restrict__ bests,
                                    const float* __restrict__ xs, const int64_t* __restrict__ ids,
                                    const SquareMove* __restrict__ moves, DrawKey key, int64_t query, float eps,
                                    int64_t images, WindowedImage s) {
   for (auto image : block_items(images)) {
-    float *const candidate = candidates + image * s.size(), *const best = bests + image * s.size();
-    const float* const x = xs + image * s.size();
-    SquareMove const move = moves[image];
-    settle_windows(candidate, best, move, s);
-    WindowSquare const window = first_window(move.next);
+    float* const candidate = candidates + image * s.size();
+    const float *const best = bests + image * s.size(), *const x = xs + image * s.size();
+    WindowSquare const window = first_window(moves[image].next);
     for (int attempt = 0; window.side > 0 && attempt < sign_attempts; ++attempt) {
       int32_t changed = 0;
-      for (int64_t row = window.row; row < window.row + window.side; ++row) {
-        for (int64_t ch = 0; ch < s.c; ++ch) {
-          uint64_t const draw = static_cast<uint64_t>((query * sign_attempts + attempt) * s.c + ch);
-          float const change = eps * window_sign(key, static_cast<uint64_t>(ids[image]), draw);
-          for (auto col : block_stride(s.w)) {
-            if (!window.has_col(col)) continue;
-            int64_t const at = s.at(row, col) + ch;
-            float const v = clamp(x[at] + change, 0.0f, 1.0f);
-            changed += v != best[at];
-            candidate[at] = v;
-          }
-        }
+      for (int64_t ch = 0; ch < s.c; ++ch) {
+        uint64_t const draw = static_cast<uint64_t>((query * sign_attempts + attempt) * s.c + ch);
+        float const change = eps * window_sign(key, static_cast<uint64_t>(ids[image]), draw);
+        for_window(window, [&](int64_t row, int64_t col) {
+          int64_t const at = s.at(row, col) + ch;
+          float const v = clamp(x[at] + change, 0.0f, 1.0f);
+          changed += v != best[at];
+          candidate[at] = v;
+        });
       }
       if (block_sum(changed) > 0) break;
     }
@@ -97,35 +99,27 @@ __global__ void square_linf_window(float* __restrict__ candidates, float* __rest
 /// Two windows: the second is emptied, and its budget and what is left of the ball go to the first, whose new content
 /// is the bump with a random sign plus the old one (Andriushchenko et al. 2020, algorithm 3). With what the windows
 /// gain, |adv - x|_2 becomes eps.
-__global__ void square_l2_window(float* __restrict__ candidates, float* __restrict__ bests,
+__global__ void square_l2_window(float* __restrict__ candidates, const float* __restrict__ bests,
                                  const float* __restrict__ xs, const float* __restrict__ bump,
                                  const int64_t* __restrict__ ids, const SquareMove* __restrict__ moves, DrawKey key,
                                  int64_t query, float eps, int64_t images, WindowedImage s) {
   for (auto image : block_items(images)) {
-    float *const candidate = candidates + image * s.size(), *const best = bests + image * s.size();
-    const float* const x = xs + image * s.size();
-    SquareMove const move = moves[image];
-    settle_windows(candidate, best, move, s);
-    if (move.next.side == 0) continue;
-    WindowSquare const first = first_window(move.next), second = second_window(move.next);
+    float* const candidate = candidates + image * s.size();
+    const float *const best = bests + image * s.size(), *const x = xs + image * s.size();
+    SquareWindows const windows = moves[image].next;
+    if (windows.side == 0) continue;
+    WindowSquare const first = first_window(windows), second = second_window(windows);
     uint64_t const id = static_cast<uint64_t>(ids[image]), draw = static_cast<uint64_t>(query * (s.c + 1));
     bool const transposed = random_bits(key, id, draw + static_cast<uint64_t>(s.c)) >> 31;
-    auto const bump_at = [=](int64_t row, int64_t col) {
-      int64_t const i = row - first.row, j = col - first.col;
-      return bump[transposed ? j * first.side + i : i * first.side + j];
-    };
 
     double whole = 0;
-    for (int64_t row = 0; row < s.h; ++row)
-      for (auto col : block_stride(s.w))
-        for (int64_t at = s.at(row, col), end = at + s.c; at < end; ++at)
-          whole += square(static_cast<double>(best[at]) - static_cast<double>(x[at]));
+    for (auto i : block_stride(s.size())) whole += square(static_cast<double>(best[i]) - static_cast<double>(x[i]));
     whole = block_sum(whole);
     double const free_share = (static_cast<double>(eps) * eps - whole) / static_cast<double>(s.c);
 
     for (int64_t ch = 0; ch < s.c; ++ch) {
       double in_union = 0, in_first = 0;
-      for_union(first, second, s, [&](int64_t row, int64_t col, bool is_first) {
+      for_union(first, second, [&](int64_t row, int64_t col, bool is_first) {
         int64_t const at = s.at(row, col) + ch;
         double const v = square(static_cast<double>(best[at]) - static_cast<double>(x[at]));
         in_union += v;
@@ -134,17 +128,16 @@ __global__ void square_l2_window(float* __restrict__ candidates, float* __restri
       in_union = block_sum(in_union);
       float const keep = static_cast<float>(1 / (1e-12 + std::sqrt(block_sum(in_first))));
       float const size = window_sign(key, id, draw + static_cast<uint64_t>(ch));
-      double fresh = 0;
       auto const fresh_at = [=](int64_t row, int64_t col) {
-        int64_t const at = s.at(row, col) + ch;
-        return size * bump_at(row, col) + keep * (best[at] - x[at]);
+        int64_t const at = s.at(row, col) + ch, i = row - first.row, j = col - first.col;
+        return size * bump[transposed ? j * first.side + i : i * first.side + j] + keep * (best[at] - x[at]);
       };
-      for_union(first, first, s,
-                [&](int64_t row, int64_t col, bool) { fresh += square(static_cast<double>(fresh_at(row, col))); });
+      double fresh = 0;
+      for_window(first, [&](int64_t row, int64_t col) { fresh += square(static_cast<double>(fresh_at(row, col))); });
       fresh = block_sum(fresh);
       double const budget = in_union + free_share;
       float const factor = fresh > 0 && budget > 0 ? static_cast<float>(std::sqrt(budget / fresh)) : 0.0f;
-      for_union(first, second, s, [&](int64_t row, int64_t col, bool is_first) {
+      for_union(first, second, [&](int64_t row, int64_t col, bool is_first) {
         int64_t const at = s.at(row, col) + ch;
         candidate[at] = clamp(x[at] + (is_first ? factor * fresh_at(row, col) : 0.0f), 0.0f, 1.0f);
       });
@@ -181,16 +174,22 @@ __global__ void square_l2_start(float* __restrict__ adv, const float* __restrict
 
 const SquareMove* as_moves(const int32_t* words) { return reinterpret_cast<const SquareMove*>(words); }
 
-void launch_square_linf_window(const Stream& stream, float* candidate, float* best, const float* x, const int64_t* ids,
-                               const int32_t* moves, DrawKey key, int64_t query, float eps, int64_t images, int64_t h,
-                               int64_t w, int64_t c) {
+void launch_square_settle(const Stream& stream, float* candidate, float* best, const int32_t* moves, int64_t images,
+                          int64_t h, int64_t w, int64_t c) {
+  launch_row(stream, {"square_settle", images, bytes_of<float>(2, images * h * w * c)}, w, square_settle, candidate,
+             best, as_moves(moves), images, WindowedImage{h, w, c});
+}
+
+void launch_square_linf_window(const Stream& stream, float* candidate, const float* best, const float* x,
+                               const int64_t* ids, const int32_t* moves, DrawKey key, int64_t query, float eps,
+                               int64_t images, int64_t h, int64_t w, int64_t c) {
   launch_row(stream, {"square_linf_window", images, bytes_of<float>(3, images * h * w * c)}, w, square_linf_window,
              candidate, best, x, ids, as_moves(moves), key, query, eps, images, WindowedImage{h, w, c});
 }
 
-void launch_square_l2_window(const Stream& stream, float* candidate, float* best, const float* x, const float* bump,
-                             const int64_t* ids, const int32_t* moves, DrawKey key, int64_t query, float eps,
-                             int64_t images, int64_t h, int64_t w, int64_t c) {
+void launch_square_l2_window(const Stream& stream, float* candidate, const float* best, const float* x,
+                             const float* bump, const int64_t* ids, const int32_t* moves, DrawKey key, int64_t query,
+                             float eps, int64_t images, int64_t h, int64_t w, int64_t c) {
   launch_row(stream, {"square_l2_window", images, bytes_of<float>(4, images * h * w * c)}, w, square_l2_window,
              candidate, best, x, bump, ids, as_moves(moves), key, query, eps, images, WindowedImage{h, w, c});
 }
@@ -201,6 +200,7 @@ void launch_square_l2_start(const Stream& stream, float* adv, const float* x, co
              bump, ids, key, factor, side, images, WindowedImage{h, w, c});
 }
 
+KERNEL(square_settle, launch_square_settle);
 KERNEL(square_linf_window, launch_square_linf_window);
 KERNEL(square_l2_window, launch_square_l2_window);
 KERNEL(square_l2_start, launch_square_l2_start);
