@@ -1,13 +1,15 @@
 // mith-attack: makes adversarial images and saves them.
 #include <iostream>
-#include <optional>
 
 #include "apps/common/attack_output.h"
+#include "apps/common/attack_state.h"
 #include "apps/common/command_line.h"
+#include "apps/common/crafting.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
 #include "apps/common/output_folder.h"
 #include "apps/common/registry_help.h"
+#include "apps/common/surrogates.h"
 #include "engine/files/files.h"
 
 namespace mith {
@@ -17,13 +19,15 @@ constexpr const char* examples =
     "  mith-attack --model runs/baseline --data synthetic:histology --attack pgd:eps=8/255,steps=20 --out adv\n"
     "  mith-attack --model runs/baseline --data xrays/:test --attack fgsm:eps=4/255 --png --out adv\n"
     "  mith-attack --model runs/a --data d.npz:train --attack pgd:eps=8/255 --out twins    for --adversarial-data\n"
+    "  mith-attack --model runs/a --data d.npz --attack autoattack --out adv --resume     after Ctrl-C, with the same "
+    "rest\n"
     "  mith-attack --attack help             the attacks; --attack help:pgd describes one\n";
 
 struct AttackAppOptions {
   std::string model, data, craft, out;
   std::vector<std::string> attacks, surrogates;
   int64_t limit = 0, batch = 128;
-  bool png = false, eager = false;
+  bool png = false, eager = false, ensemble = false, resume = false, force = false;
 };
 
 void declare(CommandLine& line, AttackAppOptions& o) {
@@ -31,11 +35,14 @@ void declare(CommandLine& line, AttackAppOptions& o) {
   line.text("--data", o.data, "DATA[:part]", "images; the test part unless train or val is named");
   line.texts("--attack", o.attacks, "ATTACK", "NAME:key=value,...; help lists all; may be repeated");
   line.text("--out", o.out, "DIR", "folder for the results, one sub-folder an attack");
-  line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); may be repeated");
-  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on");
+  line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); several with --ensemble");
+  line.flag("--ensemble", o.ensemble, "craft on all surrogates at once");
+  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on; else the train part of --data");
   line.integer("--limit", o.limit, 0, 1000000000, "only N images, each class in proportion; 0: all");
   line.flag("--png", o.png, "also as 8-bit images in class folders, rounded inside the ball");
   line.integer("--batch", o.batch, 1, 65536, "images at a time");
+  line.flag("--resume", o.resume, "go on where the same command was interrupted");
+  line.flag("--force", o.force, "start anew over what an interrupted run left in --out");
   line.flag("--eager", o.eager, "the network as it is, never a frozen graph (this version has no other)");
 }
 
@@ -44,9 +51,10 @@ void check_options(const AttackAppOptions& o) {
   require(!o.data.empty(), "--data is missing");
   require(!o.attacks.empty(), "--attack is missing (--attack help lists all)");
   require(!o.out.empty(), "--out is missing");
-  require(o.craft.empty(), "--craft: only universal attacks are crafted on a set, and none is available yet");
-  require(o.surrogates.size() <= 1, "--surrogate: one at a time here; mith-evaluate compares several");
+  require(o.surrogates.size() <= 1 || o.ensemble,
+          "--surrogate: one here, or several with --ensemble; mith-evaluate compares several");
   for (const std::string& spec : o.attacks) make_attack(spec);
+  require_universal(o.craft, o.attacks);
 }
 
 /// Runs every attack and writes its files; `json` is the report's text with what was saved where.
@@ -55,20 +63,28 @@ struct Saved {
   Json json;
 };
 Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, const Model& model, Classifier* surrogate,
-                      const ImageSet& images, OutputFolder& out) {
+                      const ImageSet& images, OutputFolder& out, AttackState& state) {
   ImageSource const source(images);
   Saved saved{make_report("Attack", images, o.data, PartOptions{}.default_part, static_cast<uint64_t>(common.seed)),
               {}};
-  Evaluation evaluation(*model.classifier, source,
-                        {.batch = o.batch, .seed = saved.report.seed, .strict = common.strict, .keep_images = true});
+  Evaluation evaluation(
+      *model.classifier, source,
+      {.batch = o.batch, .seed = saved.report.seed, .strict = common.strict, .keep_images = true, .state = &state});
   saved.report.rows.push_back(evaluation.clean());
   std::vector<std::string> const folders = attack_folders(o.attacks);
   std::vector<Json> extras;
+  CraftingOptions const crafting{
+      .craft = o.craft, .data = o.data, .seed = saved.report.seed, .batch = o.batch, .strict = common.strict};
+  Crafter crafter(crafting);
   for (size_t i = 0; i < o.attacks.size(); ++i) {
-    AttackOutcome const outcome = evaluation.attack(*make_attack(o.attacks[i]), surrogate);
+    auto const attack = crafter.make(o.attacks[i], surrogate ? *surrogate : *model.classifier, model);
+    AttackOutcome outcome = evaluation.attack(*attack, surrogate);
+    crafter.finish(outcome.row, *attack, model, images);
     auto const folder = out.subfolder(folders[i]);
     write_attack(outcome, images, folder);
     Json extra{{"folder", folders[i]}};
+    if (const auto* const crafted = dynamic_cast<const CraftedAttack*>(attack.get()))
+      extra["crafted"] = write_crafted(*crafted, *model.classifier, source, crafting, folder);
     if (o.png) {
       PngExport const png = write_pngs(*model.classifier, outcome, source, o.batch, folder / "png");
       extra["png"] = {{"folder", folders[i] + "/png"},
@@ -81,6 +97,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   }
   add_masking_warnings(saved.report.rows);
   saved.report.configuration = build_information();
+  if (!crafter.report().empty()) saved.report.configuration["crafting"] = crafter.report();
   saved.json = to_json(saved.report);
   for (size_t i = 0; i < extras.size(); ++i) saved.json["rows"][i + 1].update(extras[i]);
   return saved;
@@ -104,23 +121,30 @@ int attack(int argc, char** argv) {
   AttackAppOptions o;
   declare(line, o);
   if (!line.parse(argc, argv)) return 0;
-  if (auto const help = attack_help(o.attacks)) {
+  if (auto const help = attack_help(o.attacks, line.common.json)) {
     std::cout << *help;
     return 0;
   }
   check_options(o);
   Model const model = open_model(o.model);
-  std::optional<Model> surrogate;
-  if (!o.surrogates.empty()) {
-    surrogate = open_model(o.surrogates.front());
-    require_same_images(*surrogate, model);
-  }
+  Surrogates const surrogates(o.surrogates, o.ensemble, {&model});
   ImageSet const images = open_part(o.data, model, {.limit = o.limit, .strict = line.common.strict});
   OutputFolder out(o.out);
-  Saved const saved =
-      attack_and_save(o, line.common, model, surrogate ? surrogate->classifier.get() : nullptr, images, out);
+  Json const key = key_of({.attacks = o.attacks,
+                           .models = {&model},
+                           .surrogates = surrogates.models(),
+                           .data = o.data,
+                           .craft = o.craft,
+                           .images = &images,
+                           .batch = o.batch,
+                           .ensemble = o.ensemble},
+                          line.common);
+  AttackState state(out, "mith-attack", key, o.resume, o.force);
+  Classifier* const surrogate = surrogates.empty() ? nullptr : surrogates.classifiers().front();
+  Saved const saved = attack_and_save(o, line.common, model, surrogate, images, out, state);
   write_text(out.path() / "attack.json", json_text(saved.json, 2) + "\n");
   out.keep();
+  state.remove();
   print_result(saved, out.path(), line.common.json);
   return 0;
 }

@@ -65,14 +65,11 @@ class TrainTask final : public Task {
 /// The attack in its training form: every image is attacked with all steps and the last iterate returned.
 class AttackTask final : public Task {
  public:
-  AttackTask(const Options& o, const DataParts& parts, int64_t seed)
-      : network_(o.model.empty() ? build_network({.net = o.net}, nullptr, parts, seed) : open_model(o.model).network),
-        classifier_(*network_),
-        attack_(make_attack(o.attack)),
-        source_(parts.test.source) {
+  AttackTask(const Options& o, std::unique_ptr<Network> network, const ImageSet& test, int64_t seed)
+      : network_(std::move(network)), classifier_(*network_), attack_(make_attack(o.attack)), source_(test.source) {
     options_.evaluation = false;
     options_.seed = static_cast<uint64_t>(seed);
-    ImageSource const images(parts.test);
+    ImageSource const images(test);
     batch_ = o.batch ? o.batch : 128;
     images_ = std::min(o.limit, images.size());
     require(images_ > 0, "--data ", o.data, ": its test part is empty");
@@ -85,11 +82,16 @@ class AttackTask final : public Task {
 
   Round run() override {
     std::vector<Tensor> adversarial;
+    int64_t const before = classifier_.usage().forwards;
     auto const start = std::chrono::steady_clock::now();
     for (const Batch& batch : batches_) adversarial.push_back(attack_->run(classifier_, batch, options_).adversarial);
     synchronize(stream_of(default_device()));
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    return {.seconds = seconds.count(), .images = images_, .accuracy = accuracy(adversarial)};
+    int64_t const forwards = classifier_.usage().forwards - before;
+    return {.seconds = seconds.count(),
+            .images = images_,
+            .accuracy = accuracy(adversarial),
+            .forwards = static_cast<double>(forwards) / static_cast<double>(images_)};
   }
 
   Json describe() const override {
@@ -213,7 +215,7 @@ int run_bench(int argc, char** argv) {
   }
   if (!line.parse(argc, argv)) return 0;
   auto help = net_help(o.net);
-  if (!help) help = attack_help({o.attack});
+  if (!help) help = attack_help({o.attack}, line.common.json);
   if (help) {
     std::cout << *help;
     return 0;
@@ -234,12 +236,17 @@ int run_bench(int argc, char** argv) {
   std::unique_ptr<Task> task;
   if (mode == "network") {
     task = bench::network_task(o.net, o.size, o.batch ? o.batch : 8, line.common.seed);
+  } else if (mode == "attack" && !o.model.empty()) {  // images of the size that the model takes
+    Model model = open_model(o.model);
+    ImageSet const test = open_part(o.data, model, {.strict = line.common.strict});
+    task = std::make_unique<AttackTask>(o, std::move(model.network), test, line.common.seed);
   } else {
     parts = load_data(o.data, {.strict = line.common.strict});
     if (mode == "train")
       task = std::make_unique<TrainTask>(o, parts, line.common.seed);
     else
-      task = std::make_unique<AttackTask>(o, parts, line.common.seed);
+      task = std::make_unique<AttackTask>(o, build_network({.net = o.net}, nullptr, parts, line.common.seed),
+                                          parts.test, line.common.seed);
   }
   if (o.wait)
     measure_on_request(*task);

@@ -1,13 +1,18 @@
 // mith-evaluate: how well models stand up to attacks, as a table and a report.
 #include <iostream>
+#include <memory>
 #include <optional>
 
+#include "apps/common/attack_state.h"
 #include "apps/common/command_line.h"
+#include "apps/common/crafting.h"
+#include "apps/common/double_normalised.h"
 #include "apps/common/evaluation.h"
 #include "apps/common/inputs.h"
 #include "apps/common/masking.h"
 #include "apps/common/output_folder.h"
 #include "apps/common/registry_help.h"
+#include "apps/common/surrogates.h"
 #include "engine/files/files.h"
 
 namespace mith {
@@ -22,9 +27,9 @@ constexpr const char* examples =
 
 struct EvaluateOptions {
   std::vector<std::string> models, labels, attacks, surrogates;
-  std::string data, report, dump;
+  std::string data, craft, report, dump;
   int64_t batch = 128, limit = 0;
-  bool oblivious = false, eager = false;
+  bool oblivious = false, eager = false, ensemble = false, resume = false, force = false, divide_twice = false;
 };
 
 void declare(CommandLine& line, EvaluateOptions& o) {
@@ -32,13 +37,19 @@ void declare(CommandLine& line, EvaluateOptions& o) {
   line.text("--data", o.data, "DATA[:part]", "images; the test part unless train or val is named");
   line.texts("--attack", o.attacks, "ATTACK", "NAME:key=value,...; help lists all; may be repeated");
   line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); may be repeated");
+  line.flag("--ensemble", o.ensemble, "craft on all surrogates at once");
+  line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on; else the train part of --data");
   line.text("--report", o.report, "DIR", "folder for report.json and report.html");
   line.text("--dump", o.dump, "DIR", "write images, labels, logits and input gradients as .npy (one model)");
   line.texts("--label", o.labels, "TEXT", "a heading for each model's rows, e.g. Before, After");
   line.integer("--batch", o.batch, 1, 65536, "images at a time");
   line.integer("--limit", o.limit, 0, 1000000000, "only N images, each class in proportion; 0: all");
   line.flag("--oblivious", o.oblivious, "attack without knowing the defence");
+  line.flag("--resume", o.resume, "go on where the same command was interrupted");
+  line.flag("--force", o.force, "start anew over what an interrupted run left in --report");
   line.flag("--eager", o.eager, "the network as it is, never a frozen graph (this version has no other)");
+  line.flag("--repeat-seed000-error", o.divide_twice,
+            "for docs/findings.md only: wrong on purpose, divides the images by 255 before the model does");
 }
 
 void check_options(const EvaluateOptions& o) {
@@ -48,6 +59,10 @@ void check_options(const EvaluateOptions& o) {
   require(o.dump.empty() || o.models.size() == 1, "--dump takes one --model, not ", o.models.size());
   require(o.labels.empty() || o.labels.size() == o.models.size(), "--label: ", o.labels.size(), " labels for ",
           o.models.size(), " models");
+  require(!o.resume || (!o.report.empty() && !o.attacks.empty()),
+          "--resume: only attacks are continued, and only with --report, where an interrupted run is kept");
+  require(!o.ensemble || o.surrogates.size() > 1, "--ensemble: needs more than one --surrogate");
+  require(!o.divide_twice || o.surrogates.empty(), "--repeat-seed000-error takes no --surrogate");
   require(!o.oblivious, "--oblivious: only a defended model can be attacked without knowing its defence");
 }
 
@@ -75,17 +90,49 @@ void dump(const Model& model, const ImageSource& images, int64_t batch, const st
   write_npy(folder / "input_gradient.npy", gradients, all);
 }
 
-/// The clean row and one row an attack (and surrogate) of one model.
-void add_rows(Report& report, const Model& model, const ImageSet& images, const std::vector<Model>& surrogates,
-              const EvaluateOptions& o, const EvaluationOptions& options) {
-  ImageSource const source(images);
-  Evaluation evaluation(*model.classifier, source, options);
-  report.rows.push_back(evaluation.clean());
-  for (const std::string& spec : o.attacks) {
-    auto const attack = make_attack(spec);
-    if (surrogates.empty()) report.rows.push_back(evaluation.attack(*attack).row);
-    for (const Model& s : surrogates) report.rows.push_back(evaluation.attack(*attack, s.classifier.get()).row);
+/// Rows model by model: the clean one, then one an attack (and surrogate). Every surrogate is attacked once for all
+/// models.
+std::vector<ReportRow> all_rows(const std::vector<Model>& models, const std::vector<ImageSet>& images,
+                                const Surrogates& surrogates, const EvaluateOptions& o,
+                                const EvaluationOptions& options, Crafter& crafter) {
+  std::vector<ImageSource> sources;
+  sources.reserve(models.size());
+  for (const ImageSet& set : images) sources.emplace_back(set);
+  std::vector<Evaluation> evaluations;
+  evaluations.reserve(models.size());
+  std::vector<std::unique_ptr<DoubleNormalised>> twice;
+  std::vector<const Evaluation*> targets;
+  std::vector<std::vector<ReportRow>> rows(models.size());
+  for (size_t i = 0; i < models.size(); ++i) {
+    EvaluationOptions own = options;
+    if (!o.labels.empty()) own.group = o.labels[i];
+    Classifier* attacked = models[i].classifier.get();
+    if (o.divide_twice) {
+      rows[i].push_back(Evaluation(*attacked, sources[i], own).clean());
+      attacked = twice.emplace_back(std::make_unique<DoubleNormalised>(*attacked)).get();
+    }
+    targets.push_back(&evaluations.emplace_back(*attacked, sources[i], own));
+    rows[i].push_back(evaluations.back().clean());
   }
+  auto const add = [&](size_t i, ReportRow row, const Attack& attack) {
+    crafter.finish(row, attack, models[i], images[i]);
+    rows[i].push_back(std::move(row));
+  };
+  for (const std::string& spec : o.attacks) {
+    for (size_t i = 0; surrogates.empty() && i < models.size(); ++i) {
+      auto const attack = crafter.make(spec, evaluations[i].model(), models[i]);
+      add(i, evaluations[i].attack(*attack).row, *attack);
+    }
+    for (Classifier* surrogate : surrogates.classifiers()) {
+      auto const attack = crafter.make(spec, *surrogate, models.front());
+      auto outcomes = attack_all(*attack, targets, surrogate);
+      for (size_t i = 0; i < models.size(); ++i) add(i, std::move(outcomes[i].row), *attack);
+    }
+  }
+  std::vector<ReportRow> all;
+  for (auto& of_model : rows)
+    for (ReportRow& row : of_model) all.push_back(std::move(row));
+  return all;
 }
 
 int evaluate(int argc, char** argv) {
@@ -93,42 +140,63 @@ int evaluate(int argc, char** argv) {
   EvaluateOptions o;
   declare(line, o);
   if (!line.parse(argc, argv)) return 0;
-  if (auto const help = attack_help(o.attacks)) {
+  if (auto const help = attack_help(o.attacks, line.common.json)) {
     std::cout << *help;
     return 0;
   }
   check_options(o);
   for (const std::string& spec : o.attacks) make_attack(spec);
+  require_universal(o.craft, o.attacks);
 
-  std::vector<Model> models, surrogates;
+  std::vector<Model> models;
   for (const std::string& name : o.models) models.push_back(open_model(name));
-  for (const std::string& name : o.surrogates) surrogates.push_back(open_model(name));
+  std::vector<const Model*> targets;
+  for (const Model& model : models) targets.push_back(&model);
+  Surrogates const surrogates(o.surrogates, o.ensemble, targets);
   PartOptions const part{.limit = o.limit, .strict = line.common.strict};
   std::vector<ImageSet> images;
   images.reserve(models.size());
   for (const Model& model : models) images.push_back(open_part(o.data, model, part));
-  for (const ImageSet& set : images)
+  for (const ImageSet& set : images) {
     require(set.ids == images.front().ids, "--data ", o.data,
             ": the models' runs split it differently; evaluate them apart");
-  for (const Model& surrogate : surrogates)
-    for (const Model& model : models) require_same_images(surrogate, model);
+    require(surrogates.empty() || set.labels == images.front().labels,
+            "--surrogate: the models have their classes in different orders; evaluate them apart");
+  }
   std::optional<OutputFolder> report_folder, dump_folder;
   if (!o.report.empty()) report_folder.emplace(o.report);
   if (!o.dump.empty()) dump_folder.emplace(o.dump);
+  std::optional<AttackState> state;
+  if (report_folder && !o.attacks.empty())
+    state.emplace(*report_folder, "mith-evaluate",
+                  key_of({.attacks = o.attacks,
+                          .models = targets,
+                          .surrogates = surrogates.models(),
+                          .data = o.data,
+                          .craft = o.craft,
+                          .images = &images.front(),
+                          .batch = o.batch,
+                          .ensemble = o.ensemble,
+                          .divide_twice = o.divide_twice},
+                         line.common),
+                  o.resume, o.force);
 
   Report report =
       make_report("Evaluation", images.front(), o.data, part.default_part, static_cast<uint64_t>(line.common.seed));
-  for (size_t i = 0; i < models.size(); ++i) {
-    EvaluationOptions options{.batch = o.batch, .seed = report.seed, .strict = line.common.strict};
-    if (!o.labels.empty()) options.group = o.labels[i];
-    add_rows(report, models[i], images[i], surrogates, o, options);
-  }
+  Crafter crafter(
+      {.craft = o.craft, .data = o.data, .seed = report.seed, .batch = o.batch, .strict = line.common.strict});
+  report.rows = all_rows(
+      models, images, surrogates, o,
+      {.batch = o.batch, .seed = report.seed, .strict = line.common.strict, .state = state ? &*state : nullptr},
+      crafter);
   add_masking_warnings(report.rows);
   report.configuration = build_information();
+  if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
   if (report_folder) write_report(report, report_folder->path());
   for (auto* folder : {&report_folder, &dump_folder})
     if (*folder) (*folder)->keep();
+  if (state) state->remove();
 
   std::cout << (line.common.json ? json_text(to_json(report), 2) + "\n" : to_table(report));
   if (!line.common.json && !o.report.empty())

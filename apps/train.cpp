@@ -133,7 +133,7 @@ int train(int argc, char** argv) {
   declare(line, o);
   if (!line.parse(argc, argv)) return 0;
   auto help = net_help(o.net);
-  if (!help) help = attack_help(o.adversarial);
+  if (!help) help = attack_help(o.adversarial, line.common.json);
   if (help) {
     std::cout << *help;
     return 0;

@@ -26,18 +26,6 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
   return most / size;
 }
 
-bool look_like_probabilities(const std::vector<float>& logits, size_t classes) {
-  for (size_t row = 0; row < logits.size(); row += classes) {
-    double sum = 0;
-    for (size_t c = 0; c < classes; ++c) {
-      if (!(logits[row + c] >= 0 && logits[row + c] <= 1)) return false;
-      sum += logits[row + c];
-    }
-    if (!(std::abs(sum - 1) <= 1e-5)) return false;
-  }
-  return true;
-}
-
 /// Images whose gradient is zero everywhere.
 int64_t images_without_gradient(const Tensor& gradient) {
   auto const values = gradient.to_host<float>();
@@ -64,6 +52,20 @@ void check_zero_budget(Classifier& model, const Batch& sample, const Tensor& log
 
 }  // namespace
 
+bool look_like_probabilities(const Tensor& logits) {
+  auto const z = logits.to_host<float>();
+  size_t const k = static_cast<size_t>(logits.dim(1));
+  for (size_t row = 0; row < z.size(); row += k) {
+    double sum = 0;
+    for (size_t c = 0; c < k; ++c) {
+      if (!(z[row + c] >= 0 && z[row + c] <= 1)) return false;
+      sum += z[row + c];
+    }
+    if (!(std::abs(sum - 1) <= 1e-5)) return false;
+  }
+  return true;
+}
+
 std::unique_ptr<Attack> make_attack(const std::string& spec) {
   return AttackRegistry::make(Spec::parse(spec), "attack");
 }
@@ -73,14 +75,12 @@ std::vector<std::string> sanity_gate(Classifier& model, const Batch& sample, con
   check_range(sample);
   Loss const loss = attack_loss(sample, -1);
   Outputs const out = model.evaluate(sample, loss, {.logits = true, .input_gradient = true}, key);
-  auto const logits = out.logits.to_host<float>();
-
-  check(!look_like_probabilities(logits, static_cast<size_t>(model.classes())), model.name(),
+  check(!look_like_probabilities(out.logits), model.name(),
         ": the logits look like probabilities (every row lies in [0, 1] and sums to 1); attacks need the values before "
         "the softmax");
   DrawKey other = key;
   other.step += 1;
-  double const apart = difference(logits, model.logits(sample, other).to_host<float>());
+  double const apart = difference(out.logits.to_host<float>(), model.logits(sample, other).to_host<float>());
   check(!std::isnan(apart), model.name(), ": the logits are NaN");
   check(model.randomised() || apart <= 1e-4, model.name(), ": two passes over the same images differ by ", apart,
         " of the logits' size; a random model must say so, or its accuracy is luck");

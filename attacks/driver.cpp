@@ -1,25 +1,21 @@
 #include "attacks/driver.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 
+#include "attacks/attack_books.h"
+#include "attacks/draws.h"
+#include "attacks/passes.h"
 #include "engine/ops/arithmetic.h"
 
 namespace mith {
 namespace {
 
-/// Attacks of different names draw from different streams.
-uint16_t stream_of_name(const std::string& name) {
-  uint32_t hash = 2166136261u;  // FNV-1a
-  for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return static_cast<uint16_t>(hash ^ (hash >> 16));
-}
-
 /// Some images of the batch and how far the attack has come with them.
 struct Active {
   std::vector<int64_t> rows;  ///< of the whole batch
   Batch clean;
+  Tensor clean_logits;  ///< if the plan asks for them
   Tensor adv, gradient;
 
   bool empty() const { return rows.empty(); }
@@ -30,8 +26,8 @@ struct Active {
     for (int64_t i : kept) left.push_back(rows[static_cast<size_t>(i)]);
     rows = std::move(left);
     clean = select(clean, kept);
-    adv = gather_rows(adv, kept);
-    if (gradient.defined()) gradient = gather_rows(gradient, kept);
+    for (Tensor* t : {&clean_logits, &adv, &gradient})
+      if (t->defined()) *t = gather_rows(*t, kept);
   }
 };
 
@@ -44,8 +40,7 @@ class Run {
         batch_(batch),
         options_(options),
         plan_(attack.plan()),
-        at_once_(options.batch > 0 ? options.batch : batch.size()),
-        stream_(stream_of_name(attack.name())) {
+        passes_(model, options.batch) {
     if (!plan_.random_start || !options.evaluation) plan_.restarts = 1;
     info_.nan_count = Tensor::zeros({1}, DType::i64, batch.x.device());
   }
@@ -55,66 +50,45 @@ class Run {
 
  private:
   DrawKey key(Purpose purpose, int restart, int iteration) const;
-  Outputs pass(const Batch& clean, const Tensor& images, bool gradient);
-  Outputs one_pass(const Batch& part, bool gradient);
-  void read_goals();
-  void open_books(const Outputs& clean);
-  std::vector<int64_t> open_rows() const;
+  DrawKey clean_key() const { return model_key(attack_.name(), options_, 0, -1); }
+  Outputs pass(const Active&, bool gradient, int iteration);
+  Outputs clean_pass(bool gradient);
   void run_restart(int restart, const Outputs& clean);
   std::vector<int64_t> record(const Active&, const Outputs&);
   void step(Active&, int iteration);
   void count_progress(int64_t steps) const;
-  AttackResult finish();
+  AttackResult finish(AttackResult);
 
   const IterativeAttack& attack_;
   Classifier& model_;
   const Batch& batch_;
   const AttackOptions& options_;
   Plan plan_;
-  int64_t at_once_;
-  uint16_t stream_;
+  Passes passes_;
   int restart_ = 0;
   StepInfo info_;
-  DrawKey model_key_;
-  bool targeted_ = false;
-  std::vector<int32_t> goal_;  // class to reach or to leave
-  AttackResult result_;
+  std::optional<AttackBooks> books_;  // in evaluation
 };
 
 DrawKey Run::key(Purpose purpose, int restart, int iteration) const {
-  return {.seed = options_.seed,
-          .step = static_cast<uint32_t>(options_.step),
-          .restart = static_cast<uint16_t>(restart),
-          .purpose = purpose,
-          .stream = static_cast<uint16_t>(stream_ + iteration)};
+  return draw_key(attack_.name(), options_, purpose, restart, iteration);
 }
 
-/// Logits and loss, and the gradient if wanted, of any number of images, at most at_once_ in a pass.
-Outputs Run::pass(const Batch& clean, const Tensor& images, bool gradient) {
-  int64_t const n = images.dim(0);
-  Batch const b{images, clean.y, clean.ids};
-  if (n == at_once_) return one_pass(b, gradient);
-  Outputs all{.logits = Tensor::empty({n, model_.classes()}, DType::f32, images.device()),
-              .loss = Tensor::empty({n}, DType::f32, images.device())};
-  if (gradient) all.input_gradient = Tensor::empty_like(images);
-  for (int64_t first = 0; first < n; first += at_once_) {
-    int64_t const count = std::min(at_once_, n - first);
-    std::vector<int64_t> rows(static_cast<size_t>(at_once_));
-    for (int64_t i = 0; i < at_once_; ++i) rows[static_cast<size_t>(i)] = first + i % count;
-    Outputs const part = one_pass(count == at_once_ ? slice(b, first, count) : select(b, rows), gradient);
-    auto const store = [&](Tensor& whole, const Tensor& values) {
-      whole.rows(first, count).copy_from(values.rows(0, count));
-    };
-    store(all.logits, part.logits);
-    store(all.loss, part.loss);
-    if (gradient) store(all.input_gradient, part.input_gradient);
-  }
-  return all;
+/// Logits and loss, and the gradient if wanted: averages over the plan's passes.
+Outputs Run::pass(const Active& a, bool gradient, int iteration) {
+  Batch const b{a.adv, a.clean.y, a.clean.ids};
+  return passes_.average(b, attack_.loss(b, a.clean_logits), {.logits = true, .loss = true, .input_gradient = gradient},
+                         plan_.passes,
+                         [&](int pass) { return model_key(attack_.name(), options_, restart_, iteration, pass); });
 }
 
-Outputs Run::one_pass(const Batch& part, bool gradient) {
-  return model_.evaluate(part, attack_.loss(part), {.logits = true, .loss = true, .input_gradient = gradient},
-                         model_key_);
+/// An attack that starts at the clean image begins with the very pass that the clean predictions need.
+Outputs Run::clean_pass(bool gradient) {
+  if (!plan_.clean_logits) return pass({{}, batch_, {}, batch_.x, {}}, gradient, 0);
+  Outputs clean;
+  clean.logits = passes_.logits(batch_, clean_key());
+  clean.loss = loss_of(clean.logits, attack_.loss(batch_, clean.logits));
+  return clean;
 }
 
 void Run::step(Active& a, int iteration) {
@@ -124,113 +98,66 @@ void Run::step(Active& a, int iteration) {
 }
 
 void Run::count_progress(int64_t steps) const {
-  if (options_.progress) options_.progress(steps, int64_t{plan_.restarts} * plan_.steps);
+  if (!options_.progress) return;
+  int64_t const total = int64_t{plan_.restarts} * plan_.steps;
+  options_.progress({.done = steps, .total = total, .standing = books_ ? books_->standing() : -1});
 }
 
 AttackResult Run::for_training() {
-  if (attack_.loss(batch_).targeted) read_goals();
-  Active a{.rows = {}, .clean = batch_, .adv = attack_.start(batch_, key(Purpose::attack_start, 0, 0)), .gradient = {}};
+  Active a{.rows = {}, .clean = batch_, .clean_logits = {}, .adv = {}, .gradient = {}};
+  if (attack_.threat().target >= 0) check_goals(attack_.name(), batch_, attack_.threat().target, model_.classes());
+  if (plan_.clean_logits) a.clean_logits = passes_.logits(batch_, clean_key());
+  a.adv = attack_.start(batch_, key(Purpose::attack_start, 0, 0));
   for (int i = 0; i < plan_.steps; ++i) {
-    model_key_ = key(Purpose::noise, 0, i);
-    a.gradient = pass(a.clean, a.adv, true).input_gradient;
+    a.gradient = pass(a, true, i).input_gradient;
     step(a, i);
     count_progress(i + 1);
   }
-  result_.adversarial = a.adv;
-  return finish();
+  return finish({.adversarial = a.adv});
 }
 
 AttackResult Run::for_evaluation() {
-  read_goals();
-  model_key_ = key(Purpose::noise, 0, 0);
-  // An attack that starts at the clean image begins with the very pass that the clean predictions need.
-  Outputs const clean = pass(batch_, batch_.x, !plan_.random_start && plan_.steps > 0);
-  open_books(clean);
-  for (restart_ = 0; restart_ < plan_.restarts && !open_rows().empty(); ++restart_) run_restart(restart_, clean);
+  books_.emplace(attack_.name(), batch_, attack_.threat().target, model_.classes());
+  bool const starts_clean = !plan_.random_start && plan_.steps > 0;
+  Outputs const clean = clean_pass(starts_clean);
+  books_->open(clean.logits, clean.loss, plan_.clean_logits ? 1 : plan_.passes, starts_clean ? plan_.passes : 0);
+  for (restart_ = 0; restart_ < plan_.restarts && books_->standing() > 0; ++restart_) run_restart(restart_, clean);
   count_progress(int64_t{plan_.restarts} * plan_.steps);
-  return finish();
-}
-
-/// The classes to reach or to leave, on the host; out of range they would be read past the logits.
-void Run::read_goals() {
-  Loss const loss = attack_.loss(batch_);
-  targeted_ = loss.targeted;
-  goal_ = loss.labels.to_host<int32_t>();
-  for (int32_t goal : goal_)
-    require(goal >= 0 && goal < model_.classes(), "attack ", attack_.name(), ": ", targeted_ ? "target " : "label ",
-            goal, " for a model of ", model_.classes(), " classes");
-}
-
-void Run::open_books(const Outputs& clean) {
-  size_t const n = static_cast<size_t>(batch_.size());
-  auto const labels = batch_.y.to_host<int32_t>(), predictions = argmax(clean.logits).to_host<int32_t>();
-  for (size_t i = 0; i < n; ++i) result_.clean_correct.push_back(predictions[i] == labels[i]);
-  // An image of the target class cannot be turned into it.
-  if (targeted_)
-    for (size_t i = 0; i < n; ++i)
-      if (goal_[i] == labels[i]) goal_[i] = -1;
-  result_.adversarial = batch_.x.clone();
-  result_.loss = clean.loss.to_host<float>();
-  result_.success.assign(n, 0);
-  result_.queries.assign(n, 1);
-}
-
-/// Images that were right and still are.
-std::vector<int64_t> Run::open_rows() const {
-  std::vector<int64_t> rows;
-  for (size_t i = 0; i < goal_.size(); ++i)
-    if (result_.clean_correct[i] && !result_.success[i] && goal_[i] >= 0) rows.push_back(static_cast<int64_t>(i));
-  return rows;
+  return finish(std::move(books_->result()));
 }
 
 void Run::run_restart(int restart, const Outputs& clean) {
-  std::vector<int64_t> const rows = open_rows();
-  Batch const open = select(batch_, rows);
-  Active a{
-      .rows = rows, .clean = open, .adv = attack_.start(open, key(Purpose::attack_start, restart, 0)), .gradient = {}};
+  Active a{.rows = books_->open_rows(), .clean = {}, .clean_logits = {}, .adv = {}, .gradient = {}};
+  a.clean = select(batch_, a.rows);
+  if (plan_.clean_logits) a.clean_logits = gather_rows(clean.logits, a.rows);
+  a.adv = attack_.start(a.clean, key(Purpose::attack_start, restart, 0));
   for (int i = 0; i < plan_.steps && !a.empty(); ++i) {
     if (i == 0 && !plan_.random_start) {
-      a.gradient = gather_rows(clean.input_gradient, rows);
+      a.gradient = gather_rows(clean.input_gradient, a.rows);
     } else {
-      model_key_ = key(Purpose::noise, restart, i);
-      Outputs const out = pass(a.clean, a.adv, true);
+      Outputs const out = pass(a, true, i);
       a.gradient = out.input_gradient;
+      books_->count(a.rows, 0, plan_.passes);
       a.keep(record(a, out));
       if (a.empty()) break;
     }
     step(a, i);
     count_progress(int64_t{restart} * plan_.steps + i + 1);
   }
-  model_key_ = key(Purpose::noise, restart, plan_.steps);
-  if (!a.empty()) record(a, pass(a.clean, a.adv, false));
+  if (!a.empty()) record(a, pass(a, false, plan_.steps));
 }
 
 /// Enters the current iterates into the books; returns which of them are not fooled yet.
 std::vector<int64_t> Run::record(const Active& a, const Outputs& out) {
-  auto const predictions = argmax(out.logits).to_host<int32_t>();
-  auto const loss = out.loss.to_host<float>();
-  std::vector<int64_t> better, better_rows, kept;
-  for (size_t i = 0; i < a.rows.size(); ++i) {
-    size_t const row = static_cast<size_t>(a.rows[i]);
-    bool const fooled = (predictions[i] == goal_[row]) == targeted_;
-    ++result_.queries[row];
-    if (fooled || loss[i] > result_.loss[row]) {
-      better.push_back(static_cast<int64_t>(i));
-      better_rows.push_back(a.rows[i]);
-      result_.loss[row] = loss[i];
-      result_.success[row] = fooled;
-    }
-    if (!fooled) kept.push_back(static_cast<int64_t>(i));
-  }
-  if (!better.empty()) scatter_rows(result_.adversarial, gather_rows(a.adv, better), better_rows);
-  return kept;
+  books_->count(a.rows, plan_.passes, 0);
+  return books_->enter(a.rows, a.adv, out.logits, out.loss.to_host<float>());
 }
 
-AttackResult Run::finish() {
-  result_.nan_gradients = info_.nan_count.to_host<int64_t>().front();
-  check(!options_.strict || result_.nan_gradients == 0, "attack ", attack_.name(), ": the gradient is NaN at ",
-        result_.nan_gradients, " pixels");
-  return std::move(result_);
+AttackResult Run::finish(AttackResult result) {
+  result.nan_gradients = info_.nan_count.to_host<int64_t>().front();
+  check(!options_.strict || result.nan_gradients == 0, "attack ", attack_.name(), ": the gradient is NaN at ",
+        result.nan_gradients, " pixels");
+  return result;
 }
 
 }  // namespace
@@ -242,10 +169,11 @@ AttackResult IterativeAttack::run(Classifier& model, const Batch& batch, const A
   return options.evaluation ? run.for_evaluation() : run.for_training();
 }
 
-Loss attack_loss(const Batch& b, int64_t target) {
-  if (target < 0) return {.labels = b.y, .direction_only = true};
+Loss attack_loss(const Batch& b, int64_t target, int passes) {
+  bool const direction_only = passes == 1;
+  if (target < 0) return {.labels = b.y, .direction_only = direction_only};
   std::vector<int32_t> const labels(static_cast<size_t>(b.size()), static_cast<int32_t>(target));
-  return {.labels = Tensor::from(labels, {b.size()}, b.y.device()), .targeted = true, .direction_only = true};
+  return {.labels = Tensor::from(labels, {b.size()}, b.y.device()), .targeted = true, .direction_only = direction_only};
 }
 
 }  // namespace mith

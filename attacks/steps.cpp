@@ -14,6 +14,7 @@ const Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int6
 const Kernel<float*, const float*, const int64_t*, DrawKey, float, int, int64_t, int64_t> l2_random_start{
     "l2_random_start"};
 const Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t> sign_noise{"sign_noise"};
+const Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t> normal_noise{"gaussian_noise"};
 const Kernel<float*, const float*, const float*, int64_t, int64_t> linf_distances{"linf_distance"};
 const Kernel<float*, const float*, const float*, int64_t, int64_t> l2_distances{"l2_distance"};
 
@@ -65,7 +66,7 @@ Tensor uniform_in_linf_ball(const Batch& clean, float eps, const DrawKey& key) {
 Tensor draw_in_l2_ball(const Batch& clean, float eps, L2Start how, const DrawKey& key) {
   Tensor adv = Tensor::empty_like(clean.x);
   l2_random_start(adv.stream(), adv.data<float>(), clean.x.data<float>(), clean.ids.data<int64_t>(), key, eps,
-                  how == L2Start::uniform, adv.dim(0), per_image(adv));
+                  static_cast<int>(how), adv.dim(0), per_image(adv));
   return adv;
 }
 
@@ -73,6 +74,13 @@ Tensor random_signs(const Batch& clean, float eps, const DrawKey& key) {
   Tensor adv = Tensor::empty_like(clean.x);
   sign_noise(adv.stream(), adv.data<float>(), clean.x.data<float>(), clean.ids.data<int64_t>(), key, eps, adv.dim(0),
              per_image(adv));
+  return adv;
+}
+
+Tensor gaussian_noise(const Batch& clean, float sigma, const DrawKey& key) {
+  Tensor adv = Tensor::empty_like(clean.x);
+  normal_noise(adv.stream(), adv.data<float>(), clean.x.data<float>(), clean.ids.data<int64_t>(), key, sigma,
+               adv.dim(0), per_image(adv));
   return adv;
 }
 

@@ -22,12 +22,15 @@ void project_linf(Tensor& adv, const Tensor& x, float eps);
 
 /// A uniform draw from the L-infinity ball around each image, limited to [0, 1].
 Tensor uniform_in_linf_ball(const Batch& clean, float eps, const DrawKey& key);
-/// How the radius of a draw from the L2 ball in D dimensions follows from u ~ U(0, 1): eps u^(1/D), which is uniform in
-/// the ball, or eps u as torchattacks has it.
-enum class L2Start : uint8_t { uniform, torchattacks };
+/// How the radius of a draw from the L2 ball in D dimensions follows from u ~ U(0, 1): eps u as torchattacks has it,
+/// eps u^(1/D), which is uniform in the ball, or always eps.
+enum class L2Start : uint8_t { torchattacks, uniform, sphere };
 Tensor draw_in_l2_ball(const Batch& clean, float eps, L2Start how, const DrawKey& key);
 /// Every pixel moved by +eps or -eps, limited to [0, 1].
 Tensor random_signs(const Batch& clean, float eps, const DrawKey& key);
+
+/// x + sigma N(0, 1), limited to [0, 1].
+Tensor gaussian_noise(const Batch& clean, float sigma, const DrawKey& key);
 
 /// Distance of each image of a from its fellow in b.
 std::vector<float> linf_distance(const Tensor& a, const Tensor& b);

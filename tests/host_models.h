@@ -1,15 +1,16 @@
 // Classifiers written out on the host, so that attacks can be compared with closed forms.
 #pragma once
-#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/autograd/tape.h"
 #include "engine/classifier/classifier.h"
 
 namespace mith {
 
-/// A classifier given by each image's logits z = s(W x) with a scalar function s of each; the rest follows.
+/// A classifier given by each image's logits z = s(W x) with a scalar function s of each: in double up to the logits,
+/// whose losses are the engine's.
 class HostModel : public Classifier {
  public:
   /// `weights` [k][h*w*c].
@@ -21,57 +22,55 @@ class HostModel : public Classifier {
  protected:
   virtual double activate(double v) const { return v; }
   virtual double slope(double) const { return 1; }
+  /// Noise on the class's share of W x, for random models.
+  virtual double noise(const DrawKey&, int64_t /*id*/, size_t /*c*/) const { return 0; }
   /// The last word on an image's gradient, for models that misbehave.
   virtual void spoil(std::vector<float>&) const {}
   virtual void spoil_logits(std::vector<float>&, const DrawKey&) const {}
 
   Outputs run(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) override {
-    const Loss& loss = std::get<Loss>(cotangent);
     size_t const n = static_cast<size_t>(b.size()), k = weights_.size(), d = weights_[0].size();
     auto const x = b.x.to_host<float>();
-    std::vector<int32_t> labels(n, 0);
-    if (loss.labels.defined()) labels = loss.labels.to_host<int32_t>();
-    std::vector<float> logits, losses, gradient;
-    for (size_t i = 0; i < n; ++i) {
-      std::vector<double> before(k, 0), z(k);
+    auto const ids = b.ids.defined() ? b.ids.to_host<int64_t>() : std::vector<int64_t>(n, 0);
+    std::vector<double> before(n * k);
+    std::vector<float> values;
+    for (size_t i = 0; i < n; ++i)
       for (size_t c = 0; c < k; ++c) {
-        for (size_t j = 0; j < d; ++j) before[c] += weights_[c][j] * double(x[i * d + j]);
-        z[c] = activate(before[c]);
-        logits.push_back(static_cast<float>(z[c]));
+        before[i * k + c] = noise(key, ids[i], c);
+        for (size_t j = 0; j < d; ++j) before[i * k + c] += weights_[c][j] * double(x[i * d + j]);
+        values.push_back(static_cast<float>(activate(before[i * k + c])));
       }
-      size_t const y = static_cast<size_t>(labels[i]);
-      double others = 0;  // sum over the other classes of exp(z - z_y)
-      for (size_t c = 0; c < k; ++c)
-        if (c != y) others += std::exp(std::min(z[c] - z[y], 700.0));
-      double const sign = loss.targeted ? -1 : 1;
-      losses.push_back(static_cast<float>(sign * std::log1p(others)));
-      // d CE / d z is p_c for the others and p_y - 1; divided by 1 - p_y if only the direction matters.
-      double const size = loss.direction_only ? 1 : static_cast<float>(others / (1 + others));
-      for (size_t j = 0; j < d; ++j) {
-        double g = -slope(before[y]) * weights_[y][j];
-        for (size_t c = 0; c < k; ++c)
-          if (c != y) g += share(z, c, y) * slope(before[c]) * weights_[c][j];
-        gradient.push_back(static_cast<float>(sign * size * g));
-      }
-    }
-    spoil(gradient);
-    spoil_logits(logits, key);
+    spoil_logits(values, key);
+    Tensor const logits = Tensor::from(values, {b.size(), classes()});
     Outputs out;
-    int64_t const count = b.size();
-    if (want.logits) out.logits = Tensor::from(logits, {count, classes()});
-    if (want.loss) out.loss = Tensor::from(losses, {count});
-    if (want.input_gradient) out.input_gradient = Tensor::from(gradient, b.x.shape());
+    if (want.logits) out.logits = logits;
+    if (!want.loss && !want.input_gradient) return out;
+
+    Tensor slopes;  // of what is differentiated by the logits
+    if (auto const* loss = std::get_if<Loss>(&cotangent)) {
+      Tape tape;
+      tape.watch(logits);
+      Tensor const losses = loss_of(logits, *loss);
+      if (want.loss) out.loss = losses;
+      slopes = tape.gradient(losses, Tensor::full({b.size()}, 1), logits);
+    } else {
+      slopes = std::get<OnLogits>(cotangent).weights;
+    }
+    if (!want.input_gradient) return out;
+    auto const of_logits = slopes.to_host<float>();
+    std::vector<float> gradient;
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = 0; j < d; ++j) {
+        double g = 0;
+        for (size_t c = 0; c < k; ++c) g += double(of_logits[i * k + c]) * slope(before[i * k + c]) * weights_[c][j];
+        gradient.push_back(static_cast<float>(g));
+      }
+    spoil(gradient);
+    out.input_gradient = Tensor::from(gradient, b.x.shape());
     return out;
   }
 
  private:
-  /// p_c / (1 - p_y).
-  static double share(const std::vector<double>& z, size_t c, size_t y) {
-    double sum = 0;
-    for (size_t i = 0; i < z.size(); ++i)
-      if (i != y) sum += std::exp(z[i] - z[c]);
-    return 1 / sum;
-  }
   Shape image_;
   std::vector<std::vector<double>> weights_;
 };

@@ -138,46 +138,6 @@ std::vector<OperatorRow> arithmetic_rows() {
   return rows;
 }
 
-std::vector<OperatorRow> loss_rows() {
-  std::vector<OperatorRow> rows;
-  struct Case {
-    int64_t n, k;
-    double smoothing;
-    bool weighted;
-  };
-  for (Case const& o : {Case{1, 2, 0, false}, Case{4, 5, 0, false}, Case{3, 4, 0.1, false}, Case{5, 3, 0, true},
-                        Case{2, 40, 0.2, true}, Case{2, 1, 0, false}}) {
-    std::vector<int32_t> labels;
-    for (int64_t i = 0; i < o.n; ++i) labels.push_back(int32_t((7 * i + 2) % o.k));
-    Values const weights = o.weighted ? draw(o.k, 51, 0.5, 2) : Values(size_t(o.k), 1);
-    auto const apply = [=](const std::vector<Tensor>& in) {
-      CrossEntropyOptions options{.label_smoothing = o.smoothing};
-      if (o.weighted) options.class_weights = Tensor::from(weights, {o.k}).cast(DType::f32);
-      return cross_entropy(in[0], Tensor::from(labels, {o.n}), options);
-    };
-    auto const reference = [=](const std::vector<Values>& in) {
-      Values out;
-      for (int64_t i = 0; i < o.n; ++i) {
-        const double* const z = in[0].data() + i * o.k;
-        double sum = 0, loss = 0;
-        for (int64_t j = 0; j < o.k; ++j) sum += std::exp(z[j]);
-        for (int64_t j = 0; j < o.k; ++j) {
-          double const target = (1 - o.smoothing) * (j == labels[size_t(i)]) + o.smoothing / double(o.k);
-          loss -= target * (z[j] - std::log(sum));
-        }
-        // The engine holds class weights in f32.
-        out.push_back(double(float(weights[size_t(labels[size_t(i)])])) * loss);
-      }
-      return out;
-    };
-    rows.push_back({cat("cross_entropy [", o.n, ", ", o.k, "] smoothing ", o.smoothing, o.weighted ? " weighted" : ""),
-                    {random_operand({o.n, o.k}, 50, -3, 3)},
-                    apply,
-                    reference});
-  }
-  return rows;
-}
-
 std::vector<OperatorRow> all_rows() {
   std::vector<OperatorRow> rows = arithmetic_rows();
   for (auto const& more : {activation_rows(), channel_rows(), convolution_rows(), pooling_rows(), normalization_rows(),

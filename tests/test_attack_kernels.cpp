@@ -20,7 +20,7 @@ using Ids = std::vector<int64_t>;
 const Kernel<float*, const float*, const float*, float, float, int64_t*, int64_t> linf_sign_step{"linf_sign_step"};
 const Kernel<float*, const float*, float, int64_t> linf_project{"linf_project"};
 using Noise = Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t>;
-const Noise linf_random_start{"linf_random_start"}, sign_noise{"sign_noise"};
+const Noise linf_random_start{"linf_random_start"}, sign_noise{"sign_noise"}, gaussian_noise{"gaussian_noise"};
 const Kernel<float*, const float*, const float*, const int64_t*, DrawKey, float, float, int64_t*, int64_t, int64_t>
     l2_normalized_step{"l2_normalized_step"};
 const Kernel<float*, const float*, const int64_t*, DrawKey, float, int, int64_t, int64_t> l2_random_start{
@@ -94,11 +94,12 @@ Pixels noisy(const Noise& kernel, const Pixels& x, const Ids& ids, float eps) {
   return out.read();
 }
 
-Pixels l2_start(const Pixels& x, const Ids& ids, float eps, bool uniform_in_ball) {
+/// `radius` 0: eps u, 1: uniform in the ball, 2: eps.
+Pixels l2_start(const Pixels& x, const Ids& ids, float eps, int radius) {
   Guarded const out(Pixels(x.size(), not_a_number)), origin(x);
   Tensor const id = Tensor::from(ids, {int64_t(ids.size())});
   l2_random_start(stream(), out.data(), origin.data(), id.data<int64_t>(),
-                  DrawKey{.seed = 8, .purpose = Purpose::attack_start}, eps, uniform_in_ball, int64_t(ids.size()),
+                  DrawKey{.seed = 8, .purpose = Purpose::attack_start}, eps, radius, int64_t(ids.size()),
                   int64_t(x.size() / ids.size()));
   return out.read();
 }
@@ -183,6 +184,21 @@ TEST_CASE("random starts and noise: in the ball, keyed by image, of the right la
   }
 }
 
+TEST_CASE("gaussian_noise: of mean 0 and the given deviation, keyed by image, in [0, 1]") {
+  size_t const d = 20001;
+  Pixels const x(3 * d, 0.5f), batch = noisy(gaussian_noise, x, {11, 5, 2}, 0.05f);
+  CHECK(image(batch, 1, d) == noisy(gaussian_noise, image(x, 1, d), {5}, 0.05f));
+  double mean = 0, square = 0;
+  for (float v : batch) {
+    double const u = (double(v) - 0.5) / 0.05;
+    mean += u / double(batch.size());
+    square += u * u / double(batch.size());
+  }
+  CHECK(std::abs(mean) <= 0.02);  // five standard errors of 1/sqrt(60003)
+  CHECK(std::abs(square - 1) <= 0.03);
+  for (float v : noisy(gaussian_noise, {0, 1, 0, 1, 0, 1, 0, 1}, {1}, 1)) CHECK((v >= 0 && v <= 1));
+}
+
 TEST_CASE("l2_normalized_step: moves alpha along the gradient, whatever its size") {
   size_t const d = 301;
   Pixels const x(d, 0.5f), direction = uniform_pixels(d, 5, -1, 1);
@@ -240,8 +256,8 @@ TEST_CASE("l2_random_start: directions and radii") {
   for (size_t i = 0; i < images; ++i) ids.push_back(int64_t(3 * i));
   for (size_t d : {1, 2, 3}) {
     Pixels const x(images * d, 0.5f);
-    for (bool uniform_in_ball : {true, false}) {
-      Pixels const adv = l2_start(x, ids, 0.3f, uniform_in_ball);
+    for (int how : {0, 1, 2}) {
+      Pixels const adv = l2_start(x, ids, 0.3f, how);
       double mean_radius = 0, mean = 0, mean_share = 0, together = 0;
       for (size_t i = 0; i < images; ++i) {
         double const radius = length(image(adv, i, d), image(x, i, d)) / 0.3;
@@ -252,7 +268,7 @@ TEST_CASE("l2_random_start: directions and radii") {
         mean_share += share / double(images);
         together += share * radius / double(images);
       }
-      double const expected = uniform_in_ball ? double(d) / double(d + 1) : 0.5;
+      double const expected = how == 2 ? 1 : how == 1 ? double(d) / double(d + 1) : 0.5;
       CHECK(std::abs(mean_radius - expected) <= 0.025);  // five standard errors: deviations are below 0.3
       CHECK(std::abs(mean) <= 0.05);
       CHECK(std::abs(together - mean_share * mean_radius) <= 0.01);  // the radius knows nothing of the direction
@@ -262,10 +278,10 @@ TEST_CASE("l2_random_start: directions and radii") {
 
 TEST_CASE("l2_random_start: keyed by image, in the ball and in [0, 1]") {
   size_t const d = 301;
-  Pixels const x(3 * d, 0.5f), adv = l2_start(x, {0, 15, 7}, 0.3f, true);
+  Pixels const x(3 * d, 0.5f), adv = l2_start(x, {0, 15, 7}, 0.3f, 1);
   for (size_t i = 0; i < 3; ++i) CHECK(length(image(adv, i, d), image(x, i, d)) <= 0.3 * (1 + 1e-6));
-  CHECK(image(adv, 1, d) == l2_start(Pixels(d, 0.5f), {15}, 0.3f, true));
-  for (float v : l2_start({0, 1, 0, 1, 1, 0}, {1, 2}, 1, true)) CHECK((v >= 0 && v <= 1));
+  CHECK(image(adv, 1, d) == l2_start(Pixels(d, 0.5f), {15}, 0.3f, 1));
+  for (float v : l2_start({0, 1, 0, 1, 1, 0}, {1, 2}, 1, 1)) CHECK((v >= 0 && v <= 1));
 }
 
 TEST_CASE("distances per image") {

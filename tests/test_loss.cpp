@@ -126,3 +126,117 @@ TEST_CASE("NaN logits and labels out of range give NaN, to their own image only"
     }
   }
 }
+
+namespace {
+
+struct ValueAndGradient {
+  Values loss, gradient;
+};
+
+/// Of one image's logits; `other` negative: against the strongest rival.
+ValueAndGradient margin(const Values& logits, int32_t label, int32_t other, bool by_rank, DType type = DType::f64) {
+  Tensor const z = Tensor::from(logits, {1, int64_t(logits.size())}).cast(type);
+  MarginOptions options{.by_rank = by_rank};
+  if (other >= 0) options.others = Tensor::from(std::vector{other}, {1});
+  Tape tape;
+  tape.watch(z);
+  Tensor const loss = margin_loss(z, Tensor::from(std::vector{label}, {1}), options);
+  return {on_host(loss), on_host(tape.gradient(loss, Tensor::full({1}, 1, type), z))};
+}
+
+}  // namespace
+
+TEST_CASE("DLR has the golden values") {
+  // attacks.md section 11: given to eight decimals, against a target to six.
+  Values const z{2, 1, .5, -1, 0}, golden{-2 / 3.0, .66666667, 1, 2, 1.33333333};
+  for (int32_t y = 0; y < 5; ++y) CHECK(std::abs(margin(z, y, -1, true).loss[0] - golden[size_t(y)]) <= 5.1e-9);
+  struct Targeted {
+    int32_t y, t;
+    double value;
+  };
+  for (Targeted const& g :
+       {Targeted{0, 1, -.571429}, Targeted{0, 2, -.857143}, Targeted{0, 3, -1.714286}, Targeted{0, 4, -1.142857},
+        Targeted{1, 0, .571429}, Targeted{1, 2, -.285714}, Targeted{1, 3, -1.142857}, Targeted{1, 4, -.571429},
+        Targeted{2, 0, .857143}, Targeted{2, 1, .285714}, Targeted{3, 0, 1.714286}, Targeted{3, 4, .571429},
+        Targeted{4, 0, 1.142857}, Targeted{4, 3, -.571429}}) {
+    for (DType type : {DType::f32, DType::f64})
+      CHECK(std::abs(margin(z, g.y, g.t, true, type).loss[0] - g.value) <= 7e-7);
+  }
+}
+
+TEST_CASE("DLR of few classes: three have one divisor, two the plain margin") {
+  Values const three{1, 3, -1}, two{0.25, 1};
+  CHECK(std::abs(margin(three, 0, -1, true).loss[0] - 0.5) <= 1e-9);
+  CHECK(std::abs(margin(three, 0, 2, true).loss[0] + 0.5) <= 1e-9);
+  CHECK(margin(two, 0, -1, true).loss[0] == 0.75);
+  CHECK(margin(two, 0, 1, true).loss[0] == 0.75);
+  CHECK(margin(two, 1, -1, false).loss[0] == -0.75);
+}
+
+TEST_CASE("among equal logits the lowest index leads") {
+  CHECK(margin({1, 1, 1, 0}, 0, -1, false).gradient == Values{-1, 1, 0, 0});
+  CHECK(margin({1, 1, 1, 0}, 1, -1, false).gradient == Values{1, -1, 0, 0});
+  // First and third of (2, 1, 1, 1) are the classes 0 and 2: the divisor is 1, the loss of class 0 is -1.
+  Values const g = margin({2, 1, 1, 1}, 0, -1, true).gradient;
+  Values const expected{0, 1, -1, 0};  // rival 1 up, label down; plus one times (class 0 up, class 2 down)
+  for (size_t j = 0; j < 4; ++j) CHECK(std::abs(g[j] - expected[j]) <= 1e-9);
+  // No spread at all: finite all the same.
+  ValueAndGradient const flat = margin({3, 3, 3, 3}, 1, -1, true, DType::f32);
+  CHECK(flat.loss[0] == 0);
+  for (double v : flat.gradient) CHECK(std::isfinite(v));
+}
+
+TEST_CASE("margins: NaN logits and classes out of range give NaN, to their own image only") {
+  float const nan = std::nanf("");
+  Tensor const z = Tensor::from(std::vector<float>{1, 2, 3, nan, 2, 3, 1, 2, nan, 3, 1, 2, 3, 1, 2}, {5, 3});
+  Tensor const labels = Tensor::from(std::vector<int32_t>{0, 0, 0, 3, -1}, {5}),
+               others = Tensor::from(std::vector<int32_t>{1, 1, 1, 1, 1}, {5}),
+               astray = Tensor::from(std::vector<int32_t>{1, 3, -1, 1, 1}, {5});
+  auto const nan_images = [&](const MarginOptions& options) {
+    Tape tape;
+    tape.watch(z);
+    Tensor const value = margin_loss(z, labels, options);
+    Values const l = on_host(value), g = on_host(tape.gradient(value, Tensor::full({5}, 1), z));
+    std::vector<bool> is_nan;
+    for (size_t i = 0; i < 5; ++i) {
+      is_nan.push_back(std::isnan(l[i]));
+      for (size_t j = 0; j < 3; ++j) CHECK(std::isnan(g[3 * i + j]) == is_nan[i]);
+    }
+    return is_nan;
+  };
+  std::vector<bool> const all_but_the_first{false, true, true, true, true};
+  CHECK(nan_images({}) == all_but_the_first);
+  CHECK(nan_images({.by_rank = true}) == all_but_the_first);
+  CHECK(nan_images({.others = others, .by_rank = true}) == all_but_the_first);
+  CHECK(nan_images({.others = astray}) == all_but_the_first);
+  // A margin against one class does not look at the third.
+  CHECK(nan_images({.others = others}) == std::vector<bool>{false, true, false, true, true});
+}
+
+TEST_CASE_TEMPLATE("a divergence is 0 with a gradient of exactly 0 from the softmax itself, and positive beside it", T,
+                   float, double) {
+  for (int64_t k : {2, 3, 9, 70}) {
+    Tensor const z = Tensor::from(draw(4 * k, 60, -30, 30), {4, k}).cast(dtype_of<T>), p = softmax(z);
+    Tape tape;
+    tape.watch(z);
+    Tensor const value = kl_divergence(p, z);
+    Values const loss = on_host(value), g = on_host(tape.gradient(value, Tensor::full({4}, 1, dtype_of<T>), z));
+    for (double v : loss) CHECK((v >= 0 && v <= 8 * std::numeric_limits<T>::epsilon()));
+    for (double v : g) CHECK(v == 0);
+  }
+  Tensor const p = Tensor::from(Values{0.5, 0.5, 0, 1}, {2, 2}), z = Tensor::from(Values{0, 3, 0, 0}, {2, 2});
+  Values const loss = on_host(kl_divergence(p.cast(DType::f32), z.cast(dtype_of<T>)));
+  // log 1/2 - (log q_0 + log q_1) / 2 with q = (1, e^3) / (1 + e^3), and log 2.
+  CHECK(relative(loss[0], std::log(0.5) + std::log1p(std::exp(3.0)) - 1.5) <= 1e-6);
+  CHECK(relative(loss[1], std::log(2.0)) <= 1e-6);
+}
+
+TEST_CASE("a divergence of NaN, in the logits or the probabilities, is NaN") {
+  double const nan = std::nan("");
+  Tensor const p = Tensor::from(Values{0, 1, nan, 0.5, 0.5, 0.5}, {3, 2}),
+               z = Tensor::from(Values{nan, 1, 1, 1, 1, 1}, {3, 2});
+  Values const loss = on_host(kl_divergence(p, z));
+  CHECK(std::isnan(loss[0]));
+  CHECK(std::isnan(loss[1]));
+  CHECK_FALSE(std::isnan(loss[2]));
+}

@@ -424,7 +424,14 @@ TEST_CASE("operands that do not fit are refused by name") {
            {"cross_entropy", [&] { cross_entropy(m, Tensor::zeros({3}, DType::i32)); }},
            {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 1}); }},
            {"cross_entropy", [&] { cross_entropy(m, labels, {.label_smoothing = 0.1, .direction_only = true}); }},
-           {"cross_entropy", [&] { cross_entropy(m, labels, {.class_weights = v}); }}}) {
+           {"cross_entropy", [&] { cross_entropy(m, labels, {.class_weights = v}); }},
+           {"margin_loss", [&] { margin_loss(m, Tensor::zeros({3}, DType::i32)); }},
+           {"margin_loss", [&] { margin_loss(m, labels, {.others = v}); }},
+           {"margin_loss",
+            [&] {
+              margin_loss(Tensor::zeros({2, 1}), labels);
+            }},
+           {"kl_divergence", [&] { kl_divergence(v, m); }}}) {
     std::string message;
     try {
       r.call();

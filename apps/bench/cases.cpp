@@ -297,7 +297,7 @@ std::vector<KernelCase> attack_cases() {
         const float* const x = o.values<float>(n);
         return [=] { run(adv, x, 8 / 255.f, n); };
       }));
-  for (const char* name : {"linf_random_start", "sign_noise"})
+  for (const char* name : {"linf_random_start", "sign_noise", "gaussian_noise"})
     cases.push_back(make_case<Kernel<float*, const float*, const int64_t*, DrawKey, float, int64_t, int64_t>>(
         name, shape, 1, [](Operands& o, auto run) {
           int64_t const n = o.extent(images);

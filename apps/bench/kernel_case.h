@@ -44,6 +44,13 @@ class Operands {
     }
     return copied(host);
   }
+  /// The given values.
+  template <class T>
+  T* copied(const std::vector<T>& host) {
+    T* const device = empty<T>(static_cast<int64_t>(host.size()));
+    copy_bytes(stream, device, host.data(), host.size() * sizeof(T), Copy::host_to_device);
+    return device;
+  }
   /// An extent as it is, or smaller where the device is the checker, which is slow by design.
   int64_t extent(int64_t n) const { return n / shrink_ > 0 ? n / shrink_ : 1; }
 
@@ -51,12 +58,6 @@ class Operands {
 
  private:
   void* allocate(size_t bytes);
-  template <class T>
-  T* copied(const std::vector<T>& host) {
-    T* const device = empty<T>(static_cast<int64_t>(host.size()));
-    copy_bytes(stream, device, host.data(), host.size() * sizeof(T), Copy::host_to_device);
-    return device;
-  }
   int64_t shrink_;
   std::vector<void*> memory_;
 };
@@ -76,11 +77,17 @@ struct KernelCase {
   std::string key() const { return kernel + (provider.empty() ? "" : " " + provider) + " " + shape; }
 };
 
-std::vector<KernelCase> elementwise_cases();
+std::vector<KernelCase> apgd_cases();
 std::vector<KernelCase> attack_cases();
-std::vector<KernelCase> row_cases();
-std::vector<KernelCase> window_cases();
+std::vector<KernelCase> copies_cases();
+std::vector<KernelCase> elementwise_cases();
+std::vector<KernelCase> minimum_norm_cases();
 std::vector<KernelCase> network_cases();
+std::vector<KernelCase> row_cases();
+std::vector<KernelCase> score_cases();
+std::vector<KernelCase> transfer_cases();
+std::vector<KernelCase> universal_cases();
+std::vector<KernelCase> window_cases();
 std::vector<KernelCase> provider_cases(Device);
 
 /// All cases that the device can run, the most important first.

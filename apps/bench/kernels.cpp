@@ -208,7 +208,9 @@ void* Operands::allocate(size_t bytes) {
 
 std::vector<KernelCase> kernel_cases(Device device) {
   std::vector<KernelCase> cases = provider_cases(device);
-  for (auto const& more : {attack_cases(), elementwise_cases(), row_cases(), window_cases(), network_cases()})
+  for (auto const& more :
+       {apgd_cases(), attack_cases(), copies_cases(), elementwise_cases(), minimum_norm_cases(), network_cases(),
+        row_cases(), score_cases(), transfer_cases(), universal_cases(), window_cases()})
     cases.insert(cases.end(), more.begin(), more.end());
   std::stable_sort(cases.begin(), cases.end(), [](auto const& a, auto const& b) { return a.priority < b.priority; });
   return cases;

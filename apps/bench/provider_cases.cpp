@@ -8,8 +8,9 @@ namespace {
 struct Layer {
   int64_t side, in, out, kernel, stride;
 };
-// The small network's layers at 28 pixels, then ResNet-50's at 224.
+// The small network's layers at 28 pixels, the last of ResNet-18's at 64, then ResNet-50's at 224.
 constexpr Layer small_layers[] = {{28, 1, 32, 3, 1}, {14, 32, 64, 3, 1}, {7, 64, 64, 3, 1}};
+constexpr Layer short_layers[] = {{4, 256, 256, 3, 1}, {4, 256, 512, 3, 2}, {2, 512, 512, 3, 1}};
 constexpr Layer large_layers[] = {{224, 3, 64, 7, 2},   {56, 64, 64, 3, 1},    {56, 64, 256, 1, 1},
                                   {28, 128, 128, 3, 1}, {14, 256, 1024, 1, 1}, {7, 512, 512, 3, 1}};
 
@@ -119,6 +120,7 @@ std::vector<KernelCase> provider_cases(Device device) {
     }
   };
   for (Layer const& l : small_layers) add(l, 128, 1);
+  for (Layer const& l : short_layers) add(l, 128, 2);
   for (Layer const& l : large_layers) add(l, 16, 0);
   for (MatmulProblem const& p : {MatmulProblem{.m = 128, .n = 128, .k = 576, .transpose_b = true},
                                  MatmulProblem{.m = 3152, .n = 768, .k = 768, .transpose_b = true},

@@ -12,8 +12,13 @@ struct Round {
   int64_t images = 0;
   double accuracy = 0;           ///< in training, or left by the attack: other engines must come near it
   double peak_resident_mib = 0;  ///< network: most memory that the process has held
+  double forwards = 0;           ///< attack: passes of the network an image
   Json json() const {
-    return {{"seconds", seconds}, {"images", images}, {"accuracy", accuracy}, {"peak_resident_mib", peak_resident_mib}};
+    return {{"seconds", seconds},
+            {"images", images},
+            {"accuracy", accuracy},
+            {"peak_resident_mib", peak_resident_mib},
+            {"forwards", forwards}};
   }
 };
 

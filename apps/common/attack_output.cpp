@@ -44,14 +44,14 @@ Tensor as_pixels(const Tensor& bytes) {
   return Tensor::from(pixels, bytes.shape(), Device::cpu);
 }
 
-void write_png(const Tensor& image, const fs::path& file) {
-  auto const bytes = encode_png(image);
+}  // namespace
+
+void write_png(const Tensor& image, const fs::path& file, int64_t least) {
+  auto const bytes = encode_png(image, least);
   write_atomically(file, [&](std::ostream& out) {
     out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   });
 }
-
-}  // namespace
 
 std::vector<std::string> attack_folders(const std::vector<std::string>& specs) {
   std::map<std::string, int> seen;

@@ -14,6 +14,9 @@ std::vector<std::string> attack_folders(const std::vector<std::string>& specs);
 /// adversarial.npy [n,h,w,c] f32, labels.npy, ids.npy, clean_predictions.npy, adversarial_predictions.npy.
 void write_attack(const AttackOutcome&, const ImageSet&, const std::filesystem::path& folder);
 
+/// An image [h,w,1 or 3] in [0, 1], enlarged by whole pixels to at least `least` wide.
+void write_png(const Tensor& image, const std::filesystem::path& file, int64_t least = 0);
+
 struct PngExport {
   int64_t written = 0, successes_before = 0, successes_after = 0;
 };

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <new>
 
+#include "apps/common/interrupt.h"
 #include "engine/spec/spec.h"
 #include "engine/tensor/tensor.h"
 #include "engine/train/progress.h"
@@ -191,6 +192,8 @@ int run_app(const std::string& program, const std::function<int()>& body) {
     return code;
   } catch (const UsageError& error) {
     return fail(error.what(), 2);
+  } catch (const Interrupted& error) {
+    return fail(error.what(), 130);
   } catch (const std::bad_alloc&) {
     return fail("out of memory; a smaller --batch or --limit needs less", 1);
   } catch (const std::exception& error) {

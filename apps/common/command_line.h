@@ -57,7 +57,7 @@ class CommandLine {
 };
 
 /// Runs a program's body and turns exceptions into one line on stderr and the exit code: 0 done, 1 failed while
-/// running, 2 unusable arguments or files.
+/// running, 2 unusable arguments or files, 130 interrupted.
 int run_app(const std::string& program, const std::function<int()>& body);
 
 /// What --version prints: the program and build_information().

@@ -1,9 +1,12 @@
-// The evaluation loop of every program: a clean row and one row an attack, over a classifier and a set of images.
+// A model's accuracy on a set of images, clean and under attack.
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "apps/common/attack_state.h"
+#include "apps/common/books.h"
+#include "apps/common/predictions.h"
 #include "attacks/attack.h"
 #include "data/dataset.h"
 #include "engine/report/report.h"
@@ -16,12 +19,9 @@ struct EvaluationOptions {
   bool strict = false;
   bool keep_images = false;  ///< AttackOutcome::adversarial is filled
   std::string group = {};    ///< ReportRow::group of every row
+  /// Where finished chunks of images are kept; null: nowhere. Not owned.
+  AttackState* state = nullptr;
 };
-
-/// Whether a prediction is what the attack wanted: `target`, or with a negative one anything but the label.
-inline bool is_success(int64_t target, int32_t label, int32_t predicted) {
-  return target < 0 ? predicted != label : predicted == target && label != target;
-}
 
 struct AttackOutcome {
   ReportRow row;
@@ -31,42 +31,39 @@ struct AttackOutcome {
   std::vector<float> adversarial;  ///< [n,h,w,c], if kept
 };
 
-/// Softmax scores and predictions of a classifier over images.
-struct Predictions {
-  std::vector<float> logits, scores;  ///< [n*k]
-  std::vector<int32_t> classes;       ///< [n]
-};
-/// Every pass sees `batch` images; a short one is filled up by repeating some, so that a library's choice of kernel
-/// does not depend on how many are left.
-Predictions predict(Classifier&, const BatchSource&, int64_t batch);
-/// Of the images of one batch, `at_once` in a pass.
-Predictions predict(Classifier&, const Batch&, int64_t at_once);
-/// first, first + 1, ... first + count - 1.
-std::vector<int64_t> positions_from(int64_t first, int64_t count);
-/// Appends b to a.
-void append(Predictions& a, const Predictions& b);
-
 /// One model on one set of images. The clean predictions are computed once.
 class Evaluation {
  public:
   Evaluation(Classifier& model, const ImageSource& images, EvaluationOptions);
   ReportRow clean() const;
-  /// Attacks the images and evaluates what comes back anew: only what the model then gets wrong counts. With a
-  /// surrogate the images are crafted on it (access: transfer); images the model had wrong stay as they are.
-  AttackOutcome attack(const Attack&, Classifier* surrogate = nullptr);
+  /// As attack_all, on this model alone.
+  AttackOutcome attack(const Attack&, Classifier* surrogate = nullptr) const;
+
+  Classifier& model() const { return model_; }
+  const ImageSource& images() const { return images_; }
+  const EvaluationOptions& options() const { return options_; }
   const Predictions& clean_predictions() const { return clean_; }
+  /// A row of these predictions, without an attack's own figures.
+  ReportRow row_for(const Predictions&) const;
 
  private:
-  ReportRow row_for(const Predictions&) const;
-  std::vector<std::string> gate(Classifier&) const;
-  void keep_mistakes(Tensor& adversarial, const Batch&, int64_t first) const;
-
   Classifier& model_;
   const ImageSource& images_;
   EvaluationOptions options_;
   Predictions clean_;
   double clean_seconds_ = 0;
 };
+
+/// Attacks the images once and evaluates what comes back anew on every target: only what a model then gets wrong
+/// counts. The images are crafted on the surrogate (access: transfer), where images that a target had wrong stay as
+/// they are for it, or without one on the only target's model. All targets have the same images, and the first one's
+/// options. Throws Interrupted, between steps, when the user asks for the end.
+std::vector<AttackOutcome> attack_all(const Attack&, const std::vector<const Evaluation*>& targets,
+                                      Classifier* surrogate);
+
+/// The clean images that mixing attacks take their partners from: the first of every class, then the second of every
+/// class, and so on, until there are 64 or no more. They depend on the set alone, never on a batch of it.
+Batch mixing_partners(const BatchSource&);
 
 /// The report's head, for rows to be added.
 Report make_report(const std::string& title, const ImageSet&, const std::string& data, const std::string& default_part,

@@ -135,6 +135,13 @@ void require_same_images(const Model& surrogate, const Model& model) {
           "--surrogate ", surrogate.name, " takes images ", surrogate.classifier->image_shape(), " of ",
           surrogate.classifier->classes(), " classes, ", model.name, " ", model.classifier->image_shape(), " of ",
           model.classifier->classes());
+  std::vector<std::string> ours = model.network->network_options().class_names,
+                           theirs = surrogate.network->network_options().class_names;
+  bool const same_order = ours == theirs;
+  std::ranges::sort(ours);
+  std::ranges::sort(theirs);
+  require(same_order || ours != theirs, "--surrogate ", surrogate.name, " has the classes of ", model.name,
+          " in another order");
 }
 
 std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_t limit) {

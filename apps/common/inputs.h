@@ -37,7 +37,8 @@ ImageSet open_part(const std::string& data, const Model&, const PartOptions&);
 /// data's order is kept.
 std::vector<int64_t> stratified_first(const std::vector<int32_t>& labels, int64_t limit);
 
-/// Throws UsageError unless the surrogate takes the model's images and has its classes.
+/// Throws UsageError unless the surrogate takes the model's images and has its classes, in its order where both name
+/// them.
 void require_same_images(const Model& surrogate, const Model&);
 
 /// True if both texts name the same source on this machine.

@@ -17,6 +17,8 @@ class OutputFolder {
   /// A sub-folder, emptied of the images that an earlier run left.
   std::filesystem::path subfolder(const std::string& name);
   void keep() { kept_ = true; }
+  /// From now on a failure removes sub-folders only.
+  void keep_folder() { std::erase(created_, path_); }
 
  private:
   std::filesystem::path path_;

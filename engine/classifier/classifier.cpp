@@ -16,12 +16,24 @@ void check_batch(const Batch& b, const Shape& image, const std::string& name) {
         name_of(b.ids.dtype()), " ", b.ids.shape(), " for ", b.size(), " images");
 }
 
-void check_cotangent(const Batch& b, const Cotangent& cotangent, const Want& want, const std::string& name) {
+bool is_one_class_an_image(const Tensor& t, int64_t images) {
+  return t.defined() && t.dtype() == DType::i32 && t.shape() == Shape{images};
+}
+
+void check_cotangent(const Batch& b, const Cotangent& cotangent, const Want& want, int64_t classes,
+                     const std::string& name) {
   const Loss* const loss = std::get_if<Loss>(&cotangent);
   check(loss || !want.loss, name, ": a loss is wanted but the cotangent is not a loss");
-  if (loss && (want.loss || want.input_gradient))
-    check(loss->labels.defined() && loss->labels.dtype() == DType::i32 && loss->labels.shape() == Shape{b.size()}, name,
-          ": the loss needs i32 labels of ", b.size(), " images");
+  if (!loss || !(want.loss || want.input_gradient)) return;
+  if (loss->kind == Loss::kl) {
+    const Tensor& p = loss->probabilities;
+    check(p.defined() && p.dtype() == DType::f32 && p.shape() == Shape{b.size(), classes}, name,
+          ": a divergence needs f32 probabilities of ", b.size(), " images and ", classes, " classes");
+    return;
+  }
+  check(is_one_class_an_image(loss->labels, b.size()), name, ": the loss needs i32 labels of ", b.size(), " images");
+  check(!loss->others.defined() || is_one_class_an_image(loss->others, b.size()), name,
+        ": the classes to compare with must be i32, one for each of ", b.size(), " images");
 }
 
 /// What a pass over no images gives.
@@ -42,6 +54,20 @@ const Tensor& feature(const std::map<std::string, Tensor>& features, const std::
   throw UsageError(cat(name, " has no feature '", wanted, "'; it has ", known.empty() ? "none" : known));
 }
 
+/// What OnOutputs differentiates, each output with its weights.
+std::vector<std::pair<Tensor, Tensor>> weighted_outputs(const OnOutputs& on_outputs, const Outputs& out,
+                                                        const std::map<std::string, Tensor>& features,
+                                                        const std::string& name) {
+  NoTape const pause;  // what computes the weights is no part of the pass
+  std::vector<std::pair<Tensor, Tensor>> outputs;
+  for (auto const& [output, weights] : on_outputs.weights(out)) {
+    outputs.emplace_back(output == "logits" ? out.logits : feature(features, output, name), weights);
+    check(weights.shape() == outputs.back().first.shape(), name, ": a cotangent of ", weights.shape(), " for ",
+          outputs.back().first.shape());
+  }
+  return outputs;
+}
+
 }  // namespace
 
 Batch select(const Batch& b, const std::vector<int64_t>& rows) {
@@ -55,13 +81,24 @@ Batch slice(const Batch& b, int64_t first, int64_t count) {
 }
 
 Tensor loss_of(const Tensor& logits, const Loss& loss) {
-  Tensor const value = cross_entropy(logits, loss.labels, {.direction_only = loss.direction_only});
-  return loss.targeted ? scale(value, -1) : value;
+  auto const value = [&] {
+    switch (loss.kind) {
+      case Loss::margin:
+      case Loss::dlr:
+        return margin_loss(logits, loss.labels, {.others = loss.others, .by_rank = loss.kind == Loss::dlr});
+      case Loss::kl:
+        return kl_divergence(loss.probabilities, logits);
+      case Loss::cross_entropy:
+        break;
+    }
+    return cross_entropy(logits, loss.labels, {.direction_only = loss.direction_only});
+  };
+  return loss.targeted ? scale(value(), -1) : value();
 }
 
 Outputs Classifier::evaluate(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) {
   check_batch(b, image_shape(), name());
-  check_cotangent(b, cotangent, want, name());
+  check_cotangent(b, cotangent, want, classes(), name());
   if (b.size() == 0) return empty_outputs(b, want, classes());
   Outputs out = run(b, cotangent, want, key);
   usage_.forwards += b.size();
@@ -95,8 +132,20 @@ Outputs NetworkClassifier::run(const Batch& b, const Cotangent& cotangent, const
 
   Outputs out;
   if (want.logits) out.logits = logits;
-  for (const std::string& f : want.features) out.features[f] = feature(features, f, name_);
+  for (const std::string& f : want.features) {
+    if (f == all_features)
+      out.features.insert(features.begin(), features.end());
+    else
+      out.features[f] = feature(features, f, name_);
+  }
   if (!want.loss && !want.input_gradient) return out;
+
+  if (auto const* const on_outputs = std::get_if<OnOutputs>(&cotangent)) {
+    Outputs told{.logits = logits, .loss = {}, .input_gradient = {}, .features = out.features};
+    out.input_gradient = tape->gradients(weighted_outputs(*on_outputs, told, features, name_), {b.x}).front();
+    if (!out.input_gradient.defined()) out.input_gradient = Tensor::zeros_like(b.x);
+    return out;
+  }
 
   // The output whose weighted sum is differentiated, and the weights.
   Tensor output = logits, weights;

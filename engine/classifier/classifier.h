@@ -1,6 +1,7 @@
 // What an attack sees of a network, and of anything that classifies images.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,14 +25,26 @@ struct Batch {
 Batch select(const Batch&, const std::vector<int64_t>& rows);
 Batch slice(const Batch&, int64_t first, int64_t count);
 
-/// What an attack makes large, one value an image. Targeted or not is a value: `targeted` minimises the cross-entropy
-/// of the label instead of maximising it. Never flip the step's sign as well.
+/// What an attack makes large, one value an image. z are the logits, y the label.
 struct Loss {
-  enum Kind : uint8_t { cross_entropy } kind = cross_entropy;
+  enum Kind : uint8_t {
+    cross_entropy,  ///< logsumexp(z) - z_y
+    margin,         ///< max_{i != y} z_i - z_y; with `others`: z_other - z_y
+    /// The margin divided by z_(1) - z_(3), with `others` by z_(1) - (z_(3) + z_(4)) / 2, plus 1e-12, z_(k) the k-th
+    /// largest logit (Croce & Hein 2020, eq. 6 and 7). Of three classes both divide by z_(1) - z_(3); two have the
+    /// plain margin.
+    dlr,
+    kl  ///< KL(probabilities || softmax(z)); without labels
+  } kind = cross_entropy;
   Tensor labels;  ///< i32 [n]: the true class, or the target
+  /// Minimises what the kind says of the label instead of maximising it. A value, not a mode: never flip the step's
+  /// sign as well.
   bool targeted = false;
-  /// The gradient may carry any positive factor per image; then it cannot underflow (see CrossEntropyOptions).
+  /// The gradient of a cross-entropy may carry any positive factor per image; then it cannot underflow (see
+  /// CrossEntropyOptions).
   bool direction_only = false;
+  Tensor others = {};         ///< i32 [n], margin and dlr: the one class to compare the label with
+  Tensor probabilities = {};  ///< f32 [n,k], kl
 };
 /// Weights [n,k] on the logits, or on a named feature: the gradient of their weighted sum.
 struct OnLogits {
@@ -41,12 +54,19 @@ struct OnFeature {
   std::string name;
   Tensor weights;
 };
-using Cotangent = std::variant<Loss, OnLogits, OnFeature>;
+struct Outputs;
+/// Any function of a pass's outputs: between forward and backward, told the logits and the wanted features, `weights`
+/// gives the function's gradient with respect to any of them, by name; that of the logits is "logits".
+struct OnOutputs {
+  std::function<std::map<std::string, Tensor>(const Outputs&)> weights;
+};
+using Cotangent = std::variant<Loss, OnLogits, OnFeature, OnOutputs>;
 
 struct Want {
   bool logits = false, loss = false, input_gradient = false;
-  std::vector<std::string> features;
+  std::vector<std::string> features;  ///< by name; all_features for whatever there is
 };
+constexpr const char* all_features = "*";
 
 struct Outputs {
   Tensor logits;          ///< f32 [n,k]

@@ -75,7 +75,8 @@ std::string to_html(const Report& r) {
           report::element("title", "", r.title), "\n<style>", report::style_sheet,
           "</style>\n</head>\n<body>\n<main>\n", report::header(r));
   for (auto* section : {report::headline_cards, report::warnings_list, report::comparison_table, report::results_table,
-                        report::epsilon_charts, report::image_panels, report::threat_models, report::paired_tests,
+                        report::transfer_tables, report::stage_tables, report::epsilon_charts, report::distance_charts,
+                        report::query_charts, report::image_panels, report::threat_models, report::paired_tests,
                         report::roc_charts, report::confusion_matrices, report::reproduction})
     html += section(r);
   return html +

@@ -26,6 +26,10 @@ std::string confusion_matrices(const Report&);
 std::string epsilon_charts(const Report&);
 std::string roc_charts(const Report&);
 std::string image_panels(const Report&);
+std::string transfer_tables(const Report&);  ///< surrogates against targets, where there are several of either
+std::string stage_tables(const Report&);
+std::string query_charts(const Report&);
+std::string distance_charts(const Report&);
 
 /// One line of a chart. `low` and `high` bound a band around it, or are empty.
 struct Curve {

@@ -1,6 +1,9 @@
 // report.json for machines and report.html for people: one self-contained page.
 #pragma once
+#include <array>
 #include <filesystem>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +20,20 @@ struct Panel {
   double clean_confidence = 0, adversarial_confidence = 0;
 };
 
+/// Sizes of the changes that an attack's successes took, in pixel units; NaN without successes.
+struct SuccessDistances {
+  double l2_mean = 0, l2_median = 0, linf_mean = 0, linf_median = 0;
+};
+
+/// What one part of an ensemble of attacks left standing.
+struct ReportStage {
+  std::string attack;    ///< canonical spec
+  int64_t standing = 0;  ///< images that are still right after it
+};
+
+/// x and y, x not falling.
+using Points = std::vector<std::array<double, 2>>;
+
 /// One line of the accuracy table.
 struct ReportRow {
   std::string model, defense;    ///< defense: empty for none
@@ -30,8 +47,15 @@ struct ReportRow {
   std::vector<float> scores;  ///< [n*k] softmax, for ROC curves
   std::vector<int32_t> labels, predictions;
   int64_t abstained = 0;
-  double attack_success_rate = 0;  ///< over images that were right before the attack
+  int64_t attacked = 0, fooled = 0;  ///< images that were right before the attack, and those of them it fooled
+  double attack_success_rate = 0;    ///< fooled / attacked
   double linf_max = 0, l2_mean = 0, queries_mean = 0, seconds = 0, images_per_second = 0;
+  double gradients_mean = 0;                                         ///< backward passes spent on an image
+  double queries_median = std::numeric_limits<double>::quiet_NaN();  ///< of the successes
+  Points queries_curve;                       ///< of score access: queries, share of the attacked images fooled by then
+  std::optional<SuccessDistances> distances;  ///< of attacks that look for a small change
+  Points distance_curve;  ///< theirs: size in `norm`, accuracy where the attacker may change no more than that
+  std::vector<ReportStage> stages;
   int64_t nan_gradients = 0;
   std::vector<std::string> warnings;  ///< e.g. signs of gradient masking
   std::vector<Panel> panels;

@@ -55,6 +55,7 @@ Json row_json(const ReportRow& row) {
             {"nan_gradients", row.nan_gradients},
             {"warnings", row.warnings}};
   if (!row.group.empty()) json["group"] = row.group;
+  if (!row.attack.empty()) report::add_attack_fields(json, row);
   return json;
 }
 
@@ -73,7 +74,7 @@ std::string attack_column(const ReportRow& row, const std::vector<ReportRow>& ro
 Json to_json(const Report& report) {
   Json rows = Json::array();
   for (const ReportRow& row : report.rows) rows.push_back(row_json(row));
-  return {
+  Json json{
       {"schema", 1},
       {"mithridate", version()},
       {"title", report.title},
@@ -83,6 +84,8 @@ Json to_json(const Report& report) {
        {{"source", report.data_source}, {"split", report.data_split}, {"n", report.n}, {"classes", report.classes}}},
       {"rows", rows},
       {"configuration", report.configuration}};
+  if (Json transfer = report::transfer_json(report); !transfer.empty()) json["transfer"] = std::move(transfer);
+  return json;
 }
 
 std::string to_table(const Report& report) {
@@ -100,7 +103,7 @@ std::string to_table(const Report& report) {
   std::string text;
   if (!report.data_source.empty())
     text = cat("On the ", report.data_split, " part of ", report.data_source, " (", report.n, " images):\n");
-  text += report::aligned(lines, 3);
+  text += report::aligned(lines, 3) + report::attack_tables(report);
   for (const ReportRow& row : report.rows)
     for (const std::string& warning : row.warnings)
       text += "warning: " + report::subject_title(row) + ", " + report::attack_short(row) + ": " + warning + '\n';

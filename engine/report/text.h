@@ -38,6 +38,26 @@ using Line = std::vector<std::string>;
 /// text, the others numbers.
 std::string aligned(const std::vector<Line>&, size_t left);
 
+/// One attack carried from every surrogate to every target.
+struct TransferMatrix {
+  std::string attack;  ///< canonical spec
+  std::vector<std::string> surrogates, targets;
+  std::vector<std::vector<const ReportRow*>> cells;  ///< [surrogate][target]; null where it was not tried
+};
+/// One for each attack that was carried between several networks: more than one surrogate or more than one target.
+std::vector<TransferMatrix> transfer_matrices(const Report&);
+/// "31.2 [25.0, 38.1]": the share of attacked images that were fooled, with its 95 % interval (Wilson).
+std::string success_with_interval(const ReportRow&);
+
+/// The queries within which this share of the attacked images was fooled; NaN if it never was.
+double queries_for(const ReportRow&, double share);
+/// What the rows cost and how far they went beyond the accuracy table, as tables for terminals: transfer matrices, the
+/// stages of ensembles, queries of score-based attacks, distances of attacks that look for a small change.
+std::string attack_tables(const Report&);
+/// The same for machines: fields of a row, and "transfer" of the report.
+void add_attack_fields(Json& row_json, const ReportRow&);
+Json transfer_json(const Report&);
+
 /// "pgd", "clean".
 std::string attack_name(const ReportRow&);
 /// "eps=8/255, steps=10"; empty without arguments.

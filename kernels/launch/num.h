@@ -27,6 +27,7 @@ template <class T>
 MITH_DEVICE bool is_nan(T v) {
   return v != v;
 }
+MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
 template <class T>
 MITH_DEVICE T square(T v) {
   return v * v;

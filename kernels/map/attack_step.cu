@@ -8,15 +8,15 @@
 //                       int64_t per_image)
 //   sign_noise         (float* out, const float* x, const int64_t* ids, DrawKey key, float eps, int64_t n_images,
 //                       int64_t per_image)
+//   gaussian_noise     (float* out, const float* x, const int64_t* ids, DrawKey key, float sigma, int64_t n_images,
+//                       int64_t per_image)
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/divide.h"
 #include "kernels/launch/launch.h"
 #include "kernels/launch/philox.h"
+#include "kernels/map/projection.h"
 
 namespace mith::MITH_SPACE {
-
-/// v in the ball around x, then in [0, 1]; NaN stays NaN.
-MITH_DEVICE float project_linf(float v, float x, float eps) { return clamp(clamp(v, x - eps, x + eps), 0.0f, 1.0f); }
 
 /// adv += alpha * sign(gradient), projected (Madry et al. 2018, eq. 2). A pixel whose gradient is NaN stays where it is
 /// and is counted.
@@ -46,6 +46,13 @@ struct UniformNoise {
 struct SignNoise {
   MITH_DEVICE static float draw(const DrawKey& key, uint64_t image, uint64_t element) {
     return random_bits(key, image, element) >> 31 ? 1.0f : -1.0f;
+  }
+};
+
+/// out = x + sigma N(0, 1), clamped to [0, 1].
+struct GaussianNoise {
+  MITH_DEVICE static float draw(const DrawKey& key, uint64_t image, uint64_t element) {
+    return normal(key, image, element);
   }
 };
 
@@ -88,9 +95,15 @@ void launch_sign_noise(const Stream& stream, float* out, const float* x, const i
   launch_noise<SignNoise>(stream, "sign_noise", out, x, ids, key, eps, images, per_image);
 }
 
+void launch_gaussian_noise(const Stream& stream, float* out, const float* x, const int64_t* ids, DrawKey key,
+                           float sigma, int64_t images, int64_t per_image) {
+  launch_noise<GaussianNoise>(stream, "gaussian_noise", out, x, ids, key, sigma, images, per_image);
+}
+
 KERNEL(linf_sign_step, launch_linf_sign_step);
 KERNEL(linf_project, launch_linf_project);
 KERNEL(linf_random_start, launch_linf_random_start);
 KERNEL(sign_noise, launch_sign_noise);
+KERNEL(gaussian_noise, launch_gaussian_noise);
 
 }  // namespace mith::MITH_SPACE

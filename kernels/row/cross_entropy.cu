@@ -6,6 +6,7 @@
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/exponential.h"
 #include "kernels/launch/launch.h"
+#include "kernels/row/softmax.h"
 
 namespace mith::MITH_SPACE {
 
@@ -114,16 +115,9 @@ __global__ void cross_entropy_backward(T* __restrict__ dlogits, const T* __restr
 template <class T>
 __global__ void softmax(T* __restrict__ y, const T* __restrict__ x, int64_t n, int64_t k) {
   for (auto i : block_items(n)) {
-    const T* const z = x + i * k;
-    T const m = block_max<T>(k, [=](int64_t j) { return z[j]; });
-    T sum = 0;
-    for (auto j : block_stride(k)) {
-      T const e = exponential(z[j] - m);
-      y[i * k + j] = e;
-      sum += e;
-    }
-    sum = block_sum(sum);
-    for (auto j : block_stride(k)) y[i * k + j] /= sum;
+    T* const p = y + i * k;
+    SoftmaxRow<T> const row = softmax_row(x + i * k, k, [p](int64_t j, T e) { p[j] = e; });
+    for (auto j : block_stride(k)) p[j] /= row.sum;
   }
 }
 

@@ -3,7 +3,7 @@
 //   l2_normalized_step (float* adv, const float* x, const float* gradient, const int64_t* ids, DrawKey key, float
 //   alpha,
 //                       float eps, int64_t* nan_count, int64_t n_images, int64_t per_image)
-//   l2_random_start    (float* adv, const float* x, const int64_t* ids, DrawKey key, float eps, int uniform_in_ball,
+//   l2_random_start    (float* adv, const float* x, const int64_t* ids, DrawKey key, float eps, int radius,
 //                       int64_t n_images, int64_t per_image)
 //   linf_distance, l2_distance (float* out, const float* a, const float* b, int64_t n_images, int64_t per_image)
 //
@@ -12,10 +12,9 @@
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/launch/philox.h"
+#include "kernels/row/finite.h"
 
 namespace mith::MITH_SPACE {
-
-MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
 
 struct GradientDirection {
   const float* g;
@@ -25,7 +24,7 @@ struct GradientDirection {
 /// The gradient where it is finite, else 0.
 struct FiniteDirection {
   const float* g;
-  MITH_DEVICE float operator()(int64_t i) const { return is_finite(g[i]) ? g[i] : 0.0f; }
+  MITH_DEVICE float operator()(int64_t i) const { return finite_or_zero(g[i]); }
 };
 
 struct NormalDirection {
@@ -86,10 +85,11 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
   }
 }
 
-/// x plus a random direction of length eps * u^(1/D), which is uniform in the ball, or of length eps * u; clamped to
-/// [0, 1]. u is the uniform draw behind the image's normal pairs, element per_image rounded up to even.
+/// x plus a random direction, clamped to [0, 1]. Its length is eps * u for `radius` 0, eps * u^(1/D), which is uniform
+/// in the ball, for 1, and eps for 2. u is the uniform draw behind the image's normal pairs, element per_image rounded
+/// up to even.
 __global__ void l2_random_start(float* __restrict__ adv, const float* __restrict__ x, const int64_t* __restrict__ ids,
-                                DrawKey key, float eps, int uniform_in_ball, int64_t images, int64_t per_image) {
+                                DrawKey key, float eps, int radius, int64_t images, int64_t per_image) {
   for (auto image : block_items(images)) {
     float* const a = adv + image * per_image;
     const float* const origin = x + image * per_image;
@@ -100,9 +100,9 @@ __global__ void l2_random_start(float* __restrict__ adv, const float* __restrict
       sum += square(static_cast<double>(a[i]));
     }
     double const u = uniform(key, direction.image, static_cast<uint64_t>(per_image + per_image % 2));
-    double const radius = eps * (uniform_in_ball ? std::pow(u, 1.0 / static_cast<double>(per_image)) : u);
+    double const share = radius == 2 ? 1 : radius == 1 ? std::pow(u, 1.0 / static_cast<double>(per_image)) : u;
     double const length = std::sqrt(block_sum(sum));
-    float const factor = length > 0 ? static_cast<float>(radius / length) : 0.0f;
+    float const factor = length > 0 ? static_cast<float>(eps * share / length) : 0.0f;
     for (auto i : block_stride(per_image)) a[i] = clamp(origin[i] + factor * a[i], 0.0f, 1.0f);
   }
 }
@@ -138,9 +138,9 @@ void launch_l2_normalized_step(const Stream& stream, float* adv, const float* x,
 }
 
 void launch_l2_random_start(const Stream& stream, float* adv, const float* x, const int64_t* ids, DrawKey key,
-                            float eps, int uniform_in_ball, int64_t images, int64_t per_image) {
+                            float eps, int radius, int64_t images, int64_t per_image) {
   launch_row(stream, {"l2_random_start", images, bytes_of<float>(2, images * per_image)}, per_image, l2_random_start,
-             adv, x, ids, key, eps, uniform_in_ball, images, per_image);
+             adv, x, ids, key, eps, radius, images, per_image);
 }
 
 void launch_linf_distance(const Stream& stream, float* out, const float* a, const float* b, int64_t images,

@@ -194,14 +194,14 @@ def table(result, work):
     return "\n".join(lines)
 
 
-def replace_on_page(place, content):
-    """Replaces what stands between the markers of a place in docs/performance.md."""
+def replace_on_page(place, content, file=PAGE):
+    """Replaces what stands between the markers of a place in a page of docs/."""
     begin, end = f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
-    page = PAGE.read_text()
+    page = file.read_text()
     if begin not in page or end not in page:
-        raise SystemExit(f"{PAGE} has lost its markers of {place}")
+        raise SystemExit(f"{file} has lost its markers of {place}")
     head, tail = page[: page.index(begin) + len(begin)], page[page.index(end):]
-    PAGE.write_text(f"{head}\n{content}\n{tail}")
+    file.write_text(f"{head}\n{content}\n{tail}")
 
 
 def update_page(result):

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""PyTorch's side of compare_pytorch.py, in its best form. Reads one JSON request, finds the fastest configuration (or
+"""PyTorch's side of compare_pytorch.py and compare_attacks.py, in its best form. Reads one JSON request, finds the fastest configuration (or
 takes the one given), prints it as a line of JSON, and then answers every line on stdin with one measured round.
 
 Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data": FILE.npz, "model": FILE.safetensors,
 "batch": N, "limit": N, "attack": {"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool,
 "configuration": {...} or null, "quick": bool}
+For {"work": "named"}, "data" is a folder with images.npy and labels.npy, "attack" has a "name", and "by" says whose code
+runs: "plain" (pytorch_attacks.py), "frozen" (the same on a frozen TorchScript of the network) or "torchattacks".
 """
 import json
 import pathlib
@@ -15,6 +17,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "golden"))
 
 import numpy as np  # noqa: E402
+import pytorch_attacks  # noqa: E402
 import reference  # noqa: E402
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -134,6 +137,76 @@ class Attack:
         return {"seconds": seconds, "images": self.images, "accuracy": right / self.images}
 
 
+def torchattacks_attack(network, attack):
+    import torchattacks
+    options = {key: value for key, value in attack.items() if key != "name"}
+    if attack["name"] == "pgd":
+        return torchattacks.PGD(network, random_start=True, **options)
+    if attack["name"] == "mifgsm":
+        return torchattacks.MIFGSM(network, decay=options.pop("mu"), **options)
+    return torchattacks.Square(network, norm="Linf", eps=options["eps"], n_queries=options["queries"], p_init=0.8,
+                               resc_schedule=True)
+
+
+class Counted(torch.nn.Module):
+    """A network that counts the images that pass it."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.images = network, 0
+
+    def forward(self, x):
+        self.images += len(x)
+        return self.network(x)
+
+
+class Named:
+    """A named attack on given images: all steps or queries on every image, the last iterate."""
+
+    choices = {
+        "channels_last": [False, True],
+        "compile": ["no", "model"] if CAN_COMPILE else ["no"],
+    }
+
+    def __init__(self, request, configuration):
+        torch.manual_seed(0)
+        folder = pathlib.Path(request["data"])
+        x = torch.from_numpy(np.load(folder / "images.npy")[: request["limit"]]).permute(0, 3, 1, 2).contiguous()
+        y = torch.from_numpy(np.load(folder / "labels.npy")[: request["limit"]])
+        network = reference.load_network(request["model"]).eval().requires_grad_(False)
+        if configuration["channels_last"]:
+            network = network.to(memory_format=torch.channels_last)
+        self.batches = [(laid_out(a, configuration), b) for a, b in zip(x.split(request["batch"]),
+                                                                       y.split(request["batch"]))]
+        self.images = len(y)
+        network = compiled(network, configuration)
+        if request["by"] == "frozen":
+            network = torch.jit.freeze(torch.jit.trace(network, self.batches[0][0]))
+            for _ in range(3):  # the runs in which TorchScript looks at shapes and compiles
+                pytorch_attacks.input_gradient(network, *self.batches[0])
+        self.network = Counted(network).eval()
+        self.perturb = self.attack(request)
+
+    def attack(self, request):
+        options = {key: value for key, value in request["attack"].items() if key != "name"}
+        if request["by"] == "torchattacks":
+            return torchattacks_attack(self.network, request["attack"])
+        if request["attack"]["name"] == "pgd":
+            return lambda x, y: pytorch_attacks.pgd(self.network, x, y, **options,
+                                                    start=pytorch_attacks.uniform_start(x, options["eps"]))
+        function = getattr(pytorch_attacks, request["attack"]["name"])
+        return lambda x, y: function(self.network, x, y, **options)
+
+    def round(self):
+        self.network.images, start = 0, time.perf_counter()
+        adversarial = [self.perturb(x, y) for x, y in self.batches]
+        seconds = time.perf_counter() - start
+        forwards = self.network.images / self.images
+        with torch.no_grad():
+            right = sum((self.network(a).argmax(1) == y).sum().item() for a, (_, y) in zip(adversarial, self.batches))
+        return {"seconds": seconds, "images": self.images, "accuracy": right / self.images, "forwards": forwards}
+
+
 def as_tuple(output):
     """Logits, and those of inception_v3's auxiliary head behind them."""
     return output if isinstance(output, tuple) else (output,)
@@ -202,7 +275,9 @@ def main():
     if not torch.set_flush_denormal(request["flush_denormal"]) and request["flush_denormal"]:
         raise SystemExit("this processor cannot flush denormals")
     torch.set_num_threads(request["threads"])
-    kind = {"train": Train, "attack": Attack, "network": Network}[request["work"]]
+    kind = {"train": Train, "attack": Attack, "network": Network, "named": Named}[request["work"]]
+    if request.get("by", "plain") != "plain":
+        kind.choices = {**kind.choices, "compile": ["no"]}
     configuration = request["configuration"] or fastest_configuration(kind, request)
     task = kind(request, configuration)
     task.round()

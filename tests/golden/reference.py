@@ -1,7 +1,7 @@
 """The networks in PyTorch, this project's random numbers in numpy, and the safetensors format in a few lines.
 
 Shared by make_golden.py, make_nets.py, make_vit.py, test_pytorch.py and tests/bench. Runs with PyTorch 1.13 and newer;
-torchvision is needed for its own networks only.
+torchvision is needed for its own networks only, resnet18 excepted.
 """
 import json
 import math
@@ -10,14 +10,15 @@ from collections import OrderedDict
 
 import numpy as np
 import paper_nets
+import resnet
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-PURPOSE = {"initialise": 1, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
+PURPOSE = {"initialise": 1, "attack_start": 5, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
 
 
-def uniform(count, seed, step, purpose, image=0):
+def uniform(count, seed, step, purpose, image=0, stream=0):
     """Elements 0 .. count-1 of a stream: uniform(DrawKey, image, element) of kernels/launch/philox.h, bit for bit."""
     lanes = np.arange((count + 3) // 4, dtype=np.uint64)
     mask = np.uint64(0xFFFFFFFF)
@@ -25,7 +26,7 @@ def uniform(count, seed, step, purpose, image=0):
         lanes & mask,
         np.full_like(lanes, image & 0xFFFFFFFF),
         np.full_like(lanes, step ^ ((image >> 32) * 0x9E3779B9 & 0xFFFFFFFF)),
-        np.full_like(lanes, PURPOSE[purpose] << 16),
+        np.full_like(lanes, PURPOSE[purpose] << 16 ^ stream),
     ]
     key = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
@@ -105,9 +106,18 @@ def dense_head(last, widths):
     return nn.Sequential(*layers, nn.Linear(inputs, last.out_features))
 
 
+def torchvision_constructor(name):
+    try:
+        import torchvision
+    except ImportError:
+        if name == "resnet18":
+            return resnet.ResNet18
+        raise
+    return getattr(torchvision.models, name)
+
+
 def torchvision_architecture(name, height, classes, **options):
     """nets/*.cpp: torchvision's network of this name. `options` are the spec's keys."""
-    import torchvision
     head = options.pop("head", None)
     if name in ("vit", "vit_tiny", "vit_b_16"):
         options.pop("image", None)  # the data's, whatever the weights were made for
@@ -120,7 +130,7 @@ def torchvision_architecture(name, height, classes, **options):
         if name == "inception_v3":
             options["init_weights"] = False
             options.pop("auxiliary", None)  # the weight of its loss; the head is there with any
-        network = getattr(torchvision.models, name)(num_classes=classes, **options)
+        network = torchvision_constructor(name)(num_classes=classes, **options)
         if dropout is not None:
             for module in network.modules():
                 if isinstance(module, nn.Dropout):

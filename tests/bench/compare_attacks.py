@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Compares the speed of this project's attacks with the same attacks in plain PyTorch (pytorch_attacks.py) on the CPU:
+PGD-10, MI-FGSM and the Square attack, on `cnn` at 28 and `resnet18` at 64 pixels, with the weights of a short training.
+
+    python3 tests/bench/compare_attacks.py --python /usr/bin/python3 --newest OTHER_ENV/bin/python3
+    python3 tests/bench/compare_attacks.py --only cnn,square --no-page
+
+Every engine is a process that stays; rounds alternate between them, one at work at a time, and medians are compared.
+PyTorch runs in eval mode, without weight gradients, with denormals flushed, in the better memory format; a newer one also
+compiled where that is faster; and once more with the network traced and frozen by TorchScript. torchattacks has a row
+where a Python has it. All sides attack the same images with the same weights and take every step or query on every image.
+Writes a JSON file and the tables of docs/performance.md.
+"""
+import argparse
+import contextlib
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from compare_pytorch import ROOT, WORKER, Engine, commit, measure, processor, replace_on_page, settings
+
+DATA = ROOT.parent / "shared" / "data"
+NETS = {  # trained with these; the number of images of a round and of Square's queries
+    "cnn": {"data": DATA / "pneumoniamnist.npz", "size": 28, "train": ["--epochs", 3], "limit": 512, "queries": 1000},
+    "resnet18": {"data": DATA / "bloodmnist_28.npz", "size": 64, "train": ["--size", 64, "--epochs", 1], "limit": 128,
+                 "queries": 100},
+}
+EPS = 8 / 255
+SMALL = 1 / 2550  # so small that Square fools next to no image: no side may stop early
+ATTACKS = {
+    "pgd": {"spec": "pgd:eps=8/255,alpha=2/255,steps=10", "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10}},
+    "mifgsm": {"spec": "mifgsm:eps=8/255,alpha=0.8/255,steps=10,mu=1",
+               "options": {"eps": EPS, "alpha": EPS / 10, "steps": 10, "mu": 1.0}},
+    "square": {"spec": "square:eps=0.1/255,queries={queries}", "options": {"eps": SMALL}},
+}
+
+
+def run(options, program, *arguments):
+    command = [options.bin / program, *arguments]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def prepared(options, net):
+    """A trained run, and the folder with the images of its test part as both sides see them."""
+    model, images = options.runs / net, options.runs / f"{net}-images"
+    if not (model / "model.safetensors").exists():
+        run(options, "mith-train", "--data", NETS[net]["data"], "--net", net, *NETS[net]["train"], "--out", model,
+            "--force", "--quiet", "--threads", options.threads)
+    if not (images / "images.npy").exists():
+        run(options, "mith-evaluate", "--model", model, "--data", NETS[net]["data"], "--dump", images, "--quiet",
+            "--threads", options.threads)
+    return model, images
+
+
+def mithridate(options, work, model):
+    spec = work["spec"]
+    for extra in [""] + options.mith:
+        yield Engine(f"Mithridate {extra}".strip(),
+                     [options.bin / "mith-bench", "attack", "--wait", "--threads", options.threads, "--batch",
+                      options.batch, "--data", NETS[work["net"]]["data"], "--model", model, "--attack", spec, "--limit",
+                      work["limit"], *extra.split()])
+
+
+def has_torchattacks(python):
+    return subprocess.run([python, "-c", "import torchattacks"], capture_output=True).returncode == 0
+
+
+def pytorch(options, work, model, images):
+    for python in dict.fromkeys(options.python + options.newest):
+        for by in ["plain", "frozen"] + ["torchattacks"] * has_torchattacks(python):
+            request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
+                       "batch": options.batch, "limit": work["limit"], "threads": options.threads,
+                       "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
+                       "configuration": None, "quick": work["attack"] == "square"}
+            # The first process tries the candidates, so that what they leave in memory is in nobody's figures.
+            trial = Engine(python, [python, "-B", WORKER], request)
+            trial.close()
+            request["configuration"] = trial.ready["configuration"]
+            engine = Engine(python, [python, "-B", WORKER], request)
+            engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + {
+                "plain": "", "frozen": ", TorchScript frozen", "torchattacks": ", torchattacks"}[by]
+            yield engine
+
+
+def compare(options, work):
+    model, images = prepared(options, work["net"])
+    engines = []
+    with contextlib.ExitStack() as stack:
+        for make in (mithridate(options, work, model), pytorch(options, work, model, images)):
+            for engine in make:
+                engines.append(engine)
+                stack.callback(engine.close)
+        for i in range(options.rounds):
+            for engine in engines[i % len(engines):] + engines[: i % len(engines)]:
+                time.sleep(options.pause)  # idle worker threads of the one before stop spinning
+                engine.rounds.append(measure(engine, 1))
+            print(f"{work['title']} {i + 1}/{options.rounds}: " +
+                  ", ".join(f"{e.label} {e.rounds[-1]['seconds']:.3f} s" for e in engines), file=sys.stderr)
+    return [{**engine.row(), "forwards": engine.rounds[-1]["forwards"]} for engine in engines]
+
+
+def works(options):
+    for net, setup in NETS.items():
+        for name, attack in ATTACKS.items():
+            if options.only and not {net, name} & set(options.only) == set(options.only):
+                continue
+            queries = options.queries or setup["queries"]
+            limit = options.limit or (options.batch if name == "square" else setup["limit"])
+            spec = attack["spec"].format(queries=queries)
+            extra = {"queries": queries} if name == "square" else {}
+            yield {"net": net, "attack": name, "spec": spec, "options": {**attack["options"], **extra}, "limit": limit,
+                   "title": f"`{spec}` on {limit} images of {setup['data'].name}, `{net}` at {setup['size']} pixels, "
+                            f"batch {options.batch}"}
+
+
+def table(work):
+    rows = work["rows"]
+    lines = [f"### {work['title']}", "",
+             "| engine | chosen | median s | range s | images/s | time relative to Mithridate | passes an image | "
+             "accuracy left |", "|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        seconds, median = row["seconds"], row["median_seconds"]
+        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
+                     f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} | "
+                     f"{row['forwards']:.0f} | {row['accuracy']:.3f} |")
+    return "\n".join(lines)
+
+
+def content(result):
+    return "\n\n".join([f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} "
+                        f"threads, medians of {result['rounds']} alternating rounds.", *map(table, result["works"])])
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of the programs")
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "compare_attacks",
+                        help="where the trained networks and their images are kept")
+    parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
+    parser.add_argument("--newest", action="append", default=[], metavar="PYTHON", help="another, with a newer torch")
+    parser.add_argument("--mith", action="append", default=[], metavar="OPTIONS",
+                        help='one more row of ours with these options, e.g. --mith="--provider all=native"')
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="NET,ATTACK",
+                        help="one net, one attack, or one of each")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=0, help="images attacked a round; 0: as many as NETS says")
+    parser.add_argument("--queries", type=int, default=0, help="of Square; 0: as many as NETS says")
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_attacks.json", metavar="FILE",
+                        help="where the numbers go")
+    parser.add_argument("--from-json", type=pathlib.Path, metavar="FILE", help="only rewrite the page")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    options = parser.parse_args()
+    options.python = options.python or [sys.executable]
+    unknown = set(options.only) - {*NETS, *ATTACKS}
+    if unknown:
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join([*NETS, *ATTACKS])}")
+    return options
+
+
+def measured(options):
+    result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
+              "threads": options.threads, "rounds": options.rounds, "works": []}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    for work in works(options):
+        result["works"].append({**work, "rows": compare(options, work)})
+        options.json.write_text(json.dumps(result, indent=1) + "\n")  # what is measured is kept if the next one fails
+    return result
+
+
+def main():
+    options = parse_options()
+    result = json.loads(options.from_json.read_text()) if options.from_json else measured(options)
+    if not options.no_page and not options.only:
+        replace_on_page("compare_attacks", content(result))
+    print(content(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Attacks that cannot be run as asked: one line that names the reason, exit code 2, nothing half-written. Needs
+MITH_BIN, the folder of the binaries."""
+
+import json
+import unittest
+
+from apps_support import DATA, Scratch, npz, run, main, setUpModule, tearDownModule
+
+
+def attacks():
+    """What is registered, by name."""
+    return {a["name"]: a for a in json.loads(run("mith-attack", "--attack", "help", "--json").stdout)}
+
+
+class BadAttacks(Scratch):
+    def refuse(self, *arguments, naming, program="mith-attack"):
+        out = self.dir / "out"
+        option = "--report" if program == "mith-evaluate" else "--out"
+        done = run(program, *arguments, option, out, "--quiet", code=2)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertTrue(lines[0].startswith(program + ": "), lines[0])
+        self.assertIn(naming, lines[0])
+        self.assertFalse(out.exists())
+        return lines[0]
+
+    def both(self, *arguments, naming):
+        for program in ("mith-attack", "mith-evaluate"):
+            with self.subTest(program=program, arguments=arguments):
+                self.refuse("--model", self.baseline, "--data", DATA, *arguments, naming=naming, program=program)
+
+    def test_specs(self):
+        for spec, naming in (("", "is no spec"), ("pdg", "did you mean 'pgd'"), ("pgd:", "pgd"), ("pgd:steps", "steps"),
+                             ("pgd:steps=", "steps"), ("pgd:=3", "pgd"), ("pgd:steps=2.5", "steps"),
+                             ("pgd:steps=0", "steps"), ("pgd:eps=nan", "eps"), ("pgd:eps=inf", "eps"),
+                             ("pgd:eps=1/0", "eps"), ("pgd:eps=8/255/2", "eps"), ("pgd:eps=-1/255", "eps"),
+                             ("pgd:eps=1.5", "eps"), ("pgd:restarts=256", "restarts"), ("pgd:target=-2", "target"),
+                             ("pgd:random_start=perhaps", "random_start"), ("pgd-l2:l2_start=uniforn", "uniform"),
+                             ("pgd:stpes=3", "did you mean 'steps'"), ("help:pdg", "pgd")):
+            self.both("--attack", spec, naming=naming)
+
+    def test_classes_that_the_network_lacks(self):
+        for name, attack in attacks().items():
+            if any(key["key"] == "target" for key in attack["keys"]):
+                self.both("--attack", f"{name}:target=5", naming="5")
+
+    def test_no_budget_changes_nothing(self):
+        row = json.loads(run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "pgd:eps=0",
+                             "--report", self.dir / "report", "--json").stdout)["rows"][1]
+        self.assertEqual((row["attack_success_rate"], row["linf_max"]), (0, 0))
+
+    def test_attacks_that_need_a_target(self):
+        known = attacks()
+        for name in sorted(known):
+            if known[name]["facts"]["targeted"] == "only":
+                self.both("--attack", name, naming="target")
+
+    def test_few_classes(self):
+        two = npz(self.dir / "two.npz")
+        run("mith-train", "--data", two, "--net", "cnn", "--epochs", 1, "--out", self.dir / "two")
+        known = attacks()
+        for spec in ("apgd-dlr:steps=3", "apgd-t:steps=3", "autoattack"):
+            name = spec.split(":")[0]
+            if name not in known:
+                continue
+            with self.subTest(spec=spec):  # two classes have the plain margin, and one class to aim at
+                limit = ("--limit", 4)
+                done = run("mith-evaluate", "--model", self.dir / "two", "--data", two, *limit, "--attack", spec,
+                           "--report", self.dir / name, "--json")
+                self.assertEqual(json.loads(done.stdout)["rows"][1]["n"], 4)
+
+    def test_surrogates(self):
+        run("mith-train", "--data", npz(self.dir / "grey.npz"), "--net", "cnn", "--epochs", 1, "--out",
+            self.dir / "grey")
+        run("mith-train", "--data", "synthetic:histology:n=50,size=16", "--net", "cnn", "--epochs", 1, "--out",
+            self.dir / "small")
+        for name in ("grey", "small"):
+            self.both("--attack", "fgsm", "--surrogate", self.dir / name, naming=f"--surrogate {self.dir / name} takes")
+        self.both("--attack", "fgsm", "--surrogate", self.dir / "absent", naming="absent")
+        self.both("--attack", "fgsm", "--ensemble", naming="--ensemble: needs more than one --surrogate")
+        self.both("--attack", "fgsm", "--surrogate", self.baseline, "--ensemble", naming="--ensemble")
+        self.refuse("--model", self.baseline, "--data", DATA, "--attack", "fgsm", "--surrogate", self.baseline,
+                    "--surrogate", self.baseline, naming="--ensemble")
+
+    def test_resuming_nothing(self):
+        self.both("--attack", "fgsm", "--resume", naming="--resume: ")
+        for program, option in (("mith-attack", "--out"), ("mith-evaluate", "--report")):
+            foreign = self.dir / program
+            foreign.mkdir()
+            (foreign / "report.json").write_text("{}")
+            done = run(program, "--model", self.baseline, "--data", DATA, "--attack", "fgsm", "--resume", option,
+                       foreign, "--quiet", code=2)
+            self.assertIn(f"no interrupted {program}", done.stderr)
+            self.assertEqual([p.name for p in foreign.iterdir()], ["report.json"])
+        done = run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "fgsm", "--resume", "--dump",
+                   self.dir / "dump", code=2)
+        self.assertIn("--resume: ", done.stderr)
+
+
+if __name__ == "__main__":
+    main()
