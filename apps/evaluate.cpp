@@ -39,7 +39,7 @@ void declare(CommandLine& line, EvaluateOptions& o) {
   line.texts("--surrogate", o.surrogates, "MODEL", "craft on this model instead (transfer); may be repeated");
   line.flag("--ensemble", o.ensemble, "craft on all surrogates at once");
   line.text("--craft", o.craft, "DATA:part", "what universal attacks are crafted on; else the train part of --data");
-  line.text("--report", o.report, "DIR", "folder for report.json and report.html");
+  line.text("--report", o.report, "DIR", "folder for report.html, report.json and predictions.csv");
   line.text("--dump", o.dump, "DIR", "write images, labels, logits and input gradients as .npy (one model)");
   line.texts("--label", o.labels, "TEXT", "a heading for each model's rows, e.g. Before, After");
   line.integer("--batch", o.batch, 1, 65536, "images at a time");
@@ -193,7 +193,10 @@ int evaluate(int argc, char** argv) {
   report.configuration = build_information();
   if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
-  if (report_folder) write_report(report, report_folder->path());
+  if (report_folder) {
+    write_report(report, report_folder->path());
+    write_predictions(report, images.front(), report_folder->path());
+  }
   for (auto* folder : {&report_folder, &dump_folder})
     if (*folder) (*folder)->keep();
   if (state) state->remove();

@@ -1,5 +1,6 @@
 """The other programs as a user runs them: whole jobs on a small phantom. Needs MITH_BIN, the folder of the binaries."""
 
+import csv
 import json
 import shutil
 import unittest
@@ -156,6 +157,21 @@ class Evaluating(Scratch):
                     self.assertIn(key, row["threat"])
                 self.assertTrue(row["linf_max"] <= row["threat"]["eps"] + 1e-6)  # f32 rounding of x + delta
 
+    def check_predictions(self, folder, report):
+        """predictions.csv says of every image what the report's confusion matrices count."""
+        with open(folder / "predictions.csv", newline="") as file:
+            title, *lines = csv.reader(file)
+        self.assertEqual(title[:3], ["id", "name", "label"])
+        self.assertEqual(len(title), 3 + len(report["rows"]))
+        self.assertEqual(len({line[0] for line in lines}), report["data"]["n"])
+        for column, row in enumerate(report["rows"], 3):
+            self.assertIn(row["model"], title[column])
+            self.assertIn(row["attack"] or "clean", title[column])
+            counts = [[0] * 5 for _ in range(5)]
+            for line in lines:
+                counts[int(line[2])][int(line[column])] += 1
+            self.assertEqual(counts, row["confusion"])
+
     def test_report(self):
         out = self.dir / "report"
         run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, "--seed", 3, "--out", self.dir / "other")
@@ -170,6 +186,7 @@ class Evaluating(Scratch):
         for word in ("Before", "After", "data:image/png;base64", "pgd", "8/255", "colon_benign"):
             self.assertIn(word, html)
         self.assertNotIn("http://", html.replace("http://www.w3.org", ""))
+        self.check_predictions(out, report)
 
     def test_transfer(self):
         run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 2, "--seed", 3, "--out", self.dir / "other")
@@ -181,6 +198,7 @@ class Evaluating(Scratch):
         self.assertEqual((threat["access"], threat["crafted_on"]), ("transfer", str(self.dir / "other")))
         self.assertTrue(report["rows"][1]["accuracy"] <= report["rows"][0]["accuracy"])
         self.assertGreater(report["rows"][1]["linf_max"], 0)
+        self.check_predictions(self.dir / "report", report)
 
     def test_a_targeted_attack_is_judged_by_its_target(self):
         done = run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "pgd:eps=8/255,target=2",

@@ -2,11 +2,30 @@
 
 #include <algorithm>
 #include <numeric>
+#include <sstream>
 
+#include "engine/files/files.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/ops/loss.h"
+#include "engine/report/text.h"
 
 namespace mith {
+namespace {
+
+/// A field of a .csv file (RFC 4180).
+std::string quoted(const std::string& text) {
+  std::string field = "\"";
+  for (char c : text) field += c == '"' ? "\"\"" : std::string(1, c);
+  return field + '"';
+}
+
+/// "Before: runs/a, pgd:eps=8/255, transfer from runs/b".
+std::string column_title(const ReportRow& row) {
+  if (row.attack.empty()) return report::subject_title(row) + ", clean";
+  return cat(report::subject_title(row), ", ", row.attack, ", ", report::access(row));
+}
+
+}  // namespace
 
 std::vector<int64_t> positions_from(int64_t first, int64_t count) {
   std::vector<int64_t> positions(static_cast<size_t>(count));
@@ -45,6 +64,19 @@ Predictions predict(Classifier& model, const BatchSource& images, int64_t batch)
     append(all, predict(model, images.batch(positions, false, {}), batch));
   }
   return all;
+}
+
+void write_predictions(const Report& report, const ImageSet& images, const std::filesystem::path& folder) {
+  std::ostringstream out;
+  out << "id,name,label";
+  for (const ReportRow& row : report.rows) out << ',' << quoted(column_title(row));
+  out << '\n';
+  for (size_t i = 0; i < images.labels.size(); ++i) {
+    out << images.ids[i] << ',' << quoted(images.names[i]) << ',' << images.labels[i];
+    for (const ReportRow& row : report.rows) out << ',' << row.predictions[i];
+    out << '\n';
+  }
+  write_text(folder / "predictions.csv", out.str());
 }
 
 }  // namespace mith

@@ -1,7 +1,10 @@
 // What a classifier says of images.
 #pragma once
+#include <filesystem>
 #include <vector>
 
+#include "data/dataset.h"
+#include "engine/report/report.h"
 #include "engine/train/batch_source.h"
 
 namespace mith {
@@ -20,5 +23,9 @@ Predictions predict(Classifier&, const Batch&, int64_t at_once);
 std::vector<int64_t> positions_from(int64_t first, int64_t count);
 /// Appends b to a.
 void append(Predictions& a, const Predictions& b);
+
+/// predictions.csv, for paired comparisons: a line for each image with its id, name and label, then the class that each
+/// row of the report predicts, in the report's order. Classes are counted as in the report's list of them.
+void write_predictions(const Report&, const ImageSet&, const std::filesystem::path& folder);
 
 }  // namespace mith

@@ -135,13 +135,13 @@ class Transfer:
         self.data, self.surrogate = f"{data}:test", models[SURROGATE]
         self.limit = min(options.limit or TRANSFER_IMAGES, TRANSFER_IMAGES)
         self.success = {}  # (target, attack): 0 or 1 for every image that the target had right
-        for target in [SURROGATE, *TARGETS]:
-            for title, name in TRANSFER.items():
-                flags = programs.flags(self.surrogate, models[target], self.data, TRANSFER_SPEC.format(name=name),
-                                       self.limit)
-                self.success[target, title] = [
-                    int(after != label) for label, before, after in
-                    zip(flags["labels"], flags["clean_predictions"], flags["adversarial_predictions"]) if before == label]
+        targets = [SURROGATE, *TARGETS]
+        for title, name in TRANSFER.items():
+            of_targets = programs.transferred(self.surrogate, [models[target] for target in targets], self.data,
+                                              TRANSFER_SPEC.format(name=name), self.limit)
+            for target, predictions in zip(targets, of_targets):
+                self.success[target, title] = [int(after != label) for label, before, after in predictions
+                                               if before == label]
 
     def rate(self, target, title):
         flags = self.success[target, title]

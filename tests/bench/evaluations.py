@@ -1,14 +1,12 @@
 """What attack_strength.py and seed000.py share: trainings and evaluations by this project's programs, each done once and
 kept as a file, so that a run that was stopped goes on where it was. Standard library only.
 """
-import ast
+import csv
 import hashlib
 import json
 import pathlib
 import re
 import shlex
-import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -54,19 +52,20 @@ class Programs:
             write(kept, json.loads(text)["rows"][-1])
         return json.loads(kept.read_text())
 
-    def flags(self, surrogate, target, data, attack, limit):
-        """Image by image: labels, the target's predictions of the clean images and of those crafted on the surrogate."""
-        kept = self.kept("flags", target, data, attack, limit, f"surrogate {fingerprint(surrogate)}")
+    def transferred(self, surrogate, targets, data, attack, limit):
+        """One run: a list for each target of (label, prediction of the clean image, of the one crafted on the surrogate)."""
+        kept = self.kept("transfers", surrogate, data, attack, limit, *map(fingerprint, targets))
         if not kept.exists():
+            models = [part for target in targets for part in ("--model", target)]
             with tempfile.TemporaryDirectory() as scratch:
-                out = pathlib.Path(scratch) / "attack"
-                self.run("mith-attack", "--model", target, "--surrogate", surrogate, "--data", data, "--attack", attack,
-                         "--limit", limit, "--out", out, "--quiet", "--batch", self.options.batch)
-                (folder,) = (each for each in out.iterdir() if (each / "labels.npy").exists())
-                result = {name: integers(folder / f"{name}.npy")
-                          for name in ("labels", "clean_predictions", "adversarial_predictions")}
-                shutil.rmtree(out)
-            write(kept, result)
+                report = pathlib.Path(scratch) / "report"
+                self.run("mith-evaluate", *models, "--surrogate", surrogate, "--data", data, "--attack", attack, "--limit",
+                         limit, "--report", report, "--quiet", "--batch", self.options.batch)
+                with open(report / "predictions.csv", newline="") as file:
+                    _, *lines = csv.reader(file)
+            columns = [[int(value) for value in column] for column in list(zip(*lines))[2:]]  # behind id and name
+            labels, *predictions = columns
+            write(kept, [list(zip(labels, *pair)) for pair in zip(predictions[::2], predictions[1::2])])
         return json.loads(kept.read_text())
 
     def kept(self, kind, model, data, attack, limit, *more):
@@ -86,17 +85,6 @@ def write(path, value):
     aside = path.with_suffix(".new")
     aside.write_text(json.dumps(value) + "\n")
     aside.rename(path)
-
-
-def integers(path):
-    """The values of an .npy file of i64."""
-    content = path.read_bytes()
-    (length,) = struct.unpack("<H", content[8:10])
-    header = ast.literal_eval(content[10 : 10 + length].decode())
-    if header["descr"] != "<i8":
-        raise SystemExit(f"{path}: {header['descr']}, not <i8")
-    (count,) = header["shape"]
-    return list(struct.unpack(f"<{count}q", content[10 + length : 10 + length + 8 * count]))
 
 
 def right(row):
