@@ -63,7 +63,7 @@ struct Saved {
   Json json;
 };
 Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, const Model& model, Classifier* surrogate,
-                      const ImageSet& images, OutputFolder& out, AttackState& state) {
+                      const ImageSet& images, Crafter& crafter, OutputFolder& out, AttackState& state) {
   ImageSource const source(images);
   Saved saved{make_report("Attack", images, o.data, PartOptions{}.default_part, static_cast<uint64_t>(common.seed)),
               {}};
@@ -73,20 +73,17 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   saved.report.rows.push_back(evaluation.clean());
   std::vector<std::string> const folders = attack_folders(o.attacks);
   std::vector<Json> extras;
-  CraftingOptions const crafting{
-      .craft = o.craft, .data = o.data, .seed = saved.report.seed, .batch = o.batch, .strict = common.strict};
-  Crafter crafter(crafting);
   for (size_t i = 0; i < o.attacks.size(); ++i) {
-    auto const attack = crafter.make(o.attacks[i], surrogate ? *surrogate : *model.classifier, model);
+    auto const attack = crafter.make(o.attacks[i], surrogate ? *surrogate : *model.classifier, model, &state);
     AttackOutcome outcome = evaluation.attack(*attack, surrogate);
     crafter.finish(outcome.row, *attack, model, images);
     auto const folder = out.subfolder(folders[i]);
     write_attack(outcome, images, folder);
     Json extra{{"folder", folders[i]}};
     if (const auto* const crafted = dynamic_cast<const CraftedAttack*>(attack.get()))
-      extra["crafted"] = write_crafted(*crafted, *model.classifier, source, crafting, folder);
+      extra["crafted"] = write_crafted(*crafted, *model.classifier, source, evaluation.options(), folder);
     if (o.png) {
-      PngExport const png = write_pngs(*model.classifier, outcome, source, o.batch, folder / "png");
+      PngExport const png = write_pngs(*model.classifier, outcome, source, evaluation.options().batch, folder / "png");
       extra["png"] = {{"folder", folders[i] + "/png"},
                       {"written", png.written},
                       {"successes_before", png.successes_before},
@@ -129,19 +126,26 @@ int attack(int argc, char** argv) {
   Model const model = open_model(o.model);
   Surrogates const surrogates(o.surrogates, o.ensemble, {&model});
   ImageSet const images = open_part(o.data, model, {.limit = o.limit, .strict = line.common.strict});
+  Crafter crafter({.craft = o.craft,
+                   .data = o.data,
+                   .seed = static_cast<uint64_t>(line.common.seed),
+                   .batch = o.batch,
+                   .strict = line.common.strict});
+  auto const crafting_images = crafter.sets_for({&model}, o.attacks);
   OutputFolder out(o.out);
   Json const key = key_of({.attacks = o.attacks,
                            .models = {&model},
                            .surrogates = surrogates.models(),
                            .data = o.data,
                            .craft = o.craft,
-                           .images = &images,
+                           .images = {&images},
+                           .crafting_images = crafting_images,
                            .batch = o.batch,
                            .ensemble = o.ensemble},
                           line.common);
   AttackState state(out, "mith-attack", key, o.resume, o.force);
   Classifier* const surrogate = surrogates.empty() ? nullptr : surrogates.classifiers().front();
-  Saved const saved = attack_and_save(o, line.common, model, surrogate, images, out, state);
+  Saved const saved = attack_and_save(o, line.common, model, surrogate, images, crafter, out, state);
   write_text(out.path() / "attack.json", json_text(saved.json, 2) + "\n");
   out.keep();
   state.remove();

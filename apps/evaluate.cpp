@@ -66,6 +66,13 @@ void check_options(const EvaluateOptions& o) {
   require(!o.oblivious, "--oblivious: only a defended model can be attacked without knowing its defence");
 }
 
+template <class T>
+std::vector<const T*> pointers_to(const std::vector<T>& things) {
+  std::vector<const T*> pointers;
+  for (const T& thing : things) pointers.push_back(&thing);
+  return pointers;
+}
+
 /// Images, labels, logits and the gradient of the summed cross-entropy, in the data's order.
 void dump(const Model& model, const ImageSource& images, int64_t batch, const std::filesystem::path& folder) {
   std::vector<float> pixels, logits, gradients;
@@ -120,11 +127,11 @@ std::vector<ReportRow> all_rows(const std::vector<Model>& models, const std::vec
   };
   for (const std::string& spec : o.attacks) {
     for (size_t i = 0; surrogates.empty() && i < models.size(); ++i) {
-      auto const attack = crafter.make(spec, evaluations[i].model(), models[i]);
+      auto const attack = crafter.make(spec, evaluations[i].model(), models[i], options.state);
       add(i, evaluations[i].attack(*attack).row, *attack);
     }
     for (Classifier* surrogate : surrogates.classifiers()) {
-      auto const attack = crafter.make(spec, *surrogate, models.front());
+      auto const attack = crafter.make(spec, *surrogate, models.front(), options.state);
       auto outcomes = attack_all(*attack, targets, surrogate);
       for (size_t i = 0; i < models.size(); ++i) add(i, std::move(outcomes[i].row), *attack);
     }
@@ -150,8 +157,7 @@ int evaluate(int argc, char** argv) {
 
   std::vector<Model> models;
   for (const std::string& name : o.models) models.push_back(open_model(name));
-  std::vector<const Model*> targets;
-  for (const Model& model : models) targets.push_back(&model);
+  auto const targets = pointers_to(models);
   Surrogates const surrogates(o.surrogates, o.ensemble, targets);
   PartOptions const part{.limit = o.limit, .strict = line.common.strict};
   std::vector<ImageSet> images;
@@ -163,28 +169,30 @@ int evaluate(int argc, char** argv) {
     require(surrogates.empty() || set.labels == images.front().labels,
             "--surrogate: the models have their classes in different orders; evaluate them apart");
   }
+  Crafter crafter({.craft = o.craft,
+                   .data = o.data,
+                   .seed = static_cast<uint64_t>(line.common.seed),
+                   .batch = o.batch,
+                   .strict = line.common.strict});
+  AttackCommand const command{.attacks = o.attacks,
+                              .models = targets,
+                              .surrogates = surrogates.models(),
+                              .data = o.data,
+                              .craft = o.craft,
+                              .images = pointers_to(images),
+                              .crafting_images = crafter.sets_for(targets, o.attacks),
+                              .batch = o.batch,
+                              .ensemble = o.ensemble,
+                              .divide_twice = o.divide_twice};
   std::optional<OutputFolder> report_folder, dump_folder;
   if (!o.report.empty()) report_folder.emplace(o.report);
   if (!o.dump.empty()) dump_folder.emplace(o.dump);
   std::optional<AttackState> state;
   if (report_folder && !o.attacks.empty())
-    state.emplace(*report_folder, "mith-evaluate",
-                  key_of({.attacks = o.attacks,
-                          .models = targets,
-                          .surrogates = surrogates.models(),
-                          .data = o.data,
-                          .craft = o.craft,
-                          .images = &images.front(),
-                          .batch = o.batch,
-                          .ensemble = o.ensemble,
-                          .divide_twice = o.divide_twice},
-                         line.common),
-                  o.resume, o.force);
+    state.emplace(*report_folder, "mith-evaluate", key_of(command, line.common), o.resume, o.force);
 
   Report report =
       make_report("Evaluation", images.front(), o.data, part.default_part, static_cast<uint64_t>(line.common.seed));
-  Crafter crafter(
-      {.craft = o.craft, .data = o.data, .seed = report.seed, .batch = o.batch, .strict = line.common.strict});
   report.rows = all_rows(
       models, images, surrogates, o,
       {.batch = o.batch, .seed = report.seed, .strict = line.common.strict, .state = state ? &*state : nullptr},

@@ -12,8 +12,8 @@ struct Adam {
   Tensor exp_avg, exp_avg_sq;
   int64_t steps = 0;
 
-  /// value <- clamp(value + rate mhat / (sqrt(vhat) + epsilon), low, high). Elements whose gradient is NaN count as
-  /// zero, and in `nan_count` (i64 [1]).
+  /// value <- clamp(value + rate mhat / (sqrt(vhat) + epsilon), low, high). Elements whose gradient is not finite
+  /// count as zero, and in `nan_count` (i64 [1]).
   void ascend(Tensor& value, const Tensor& gradient, float low, float high, Tensor& nan_count) {
     move(rate, value, gradient, low, high, nan_count);
   }

@@ -243,9 +243,11 @@ void Run::ascend(Active& a, int target, int restart) {
     if (books_) {
       books_->count(a.rows, o_.eot, last ? 0 : o_.eot);
       std::vector<int64_t> const kept = books_->enter(a.rows, a.adv, out.logits, losses);
-      a.keep(kept);
-      losses = picked(losses, kept);
-      if (schedule) schedule->keep(kept);
+      if (!model_.randomised()) {  // of a random model one wrong pass is no verdict: every image takes all steps
+        a.keep(kept);
+        losses = picked(losses, kept);
+        if (schedule) schedule->keep(kept);
+      }
     }
     count_progress(done_);
     if (a.rows.empty()) return;
@@ -343,7 +345,8 @@ const std::string paper =
 
 using Facts = std::vector<std::pair<std::string, std::string>>;
 Facts facts(const char* targeted, const char* cost) {
-  return {{"norm", "linf, l2"}, {"access", "white"}, {"targeted", targeted}, {"draws", "start"}, {"cost", cost}};
+  return {{"group", "AutoAttack"}, {"norm", "linf, l2"}, {"access", "white"},
+          {"targeted", targeted},  {"draws", "start"},   {"cost", cost}};
 }
 
 const AttackRegistry::Add apgd_ce({.name = "apgd-ce",

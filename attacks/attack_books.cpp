@@ -36,21 +36,22 @@ std::vector<int64_t> AttackBooks::open_rows() const {
 }
 
 std::vector<int64_t> AttackBooks::enter(const std::vector<int64_t>& rows, const Tensor& adv, const Tensor& logits,
-                                        const std::vector<float>& loss) {
+                                        const std::vector<float>& loss, bool only_better) {
   auto const predictions = argmax(logits).to_host<int32_t>();
-  std::vector<int64_t> better, better_rows, kept;
+  std::vector<int64_t> entered, entered_rows, kept;
   for (size_t i = 0; i < rows.size(); ++i) {
     size_t const row = static_cast<size_t>(rows[i]);
     bool const fooled = target_ < 0 ? predictions[i] != labels_[row] : predictions[i] == target_;
-    if (fooled || loss[i] > result_.loss[row]) {
-      better.push_back(static_cast<int64_t>(i));
-      better_rows.push_back(rows[i]);
+    bool const better = fooled || (!result_.success[row] && loss[i] > result_.loss[row]);
+    if (better || !only_better) {
+      entered.push_back(static_cast<int64_t>(i));
+      entered_rows.push_back(rows[i]);
       result_.loss[row] = loss[i];
       result_.success[row] = fooled;
     }
     if (!fooled) kept.push_back(static_cast<int64_t>(i));
   }
-  if (!better.empty()) scatter_rows(result_.adversarial, gather_rows(adv, better), better_rows);
+  if (!entered.empty()) scatter_rows(result_.adversarial, gather_rows(adv, entered), entered_rows);
   return kept;
 }
 

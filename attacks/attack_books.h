@@ -7,7 +7,7 @@
 
 namespace mith {
 
-/// Keeps the best iterate of each image: one that fools the model over one that does not, then the largest loss.
+/// Keeps the best iterate of each image: the last that fools the model, else the one of the largest loss.
 /// Images that the model has wrong to begin with, or that are of the target class, are never open.
 class AttackBooks {
  public:
@@ -18,10 +18,10 @@ class AttackBooks {
   void open(const Tensor& logits, const Tensor& loss, int queries, int gradients);
   /// Images that were right and still are.
   std::vector<int64_t> open_rows() const;
-  /// Enters iterates `adv` of the images `rows` with their logits and losses; returns the positions within `rows` of
-  /// those that do not fool the model.
+  /// Enters iterates `adv` of the images `rows` with their logits and losses: the better ones, or the last ones, good
+  /// or bad. Returns the positions within `rows` of those that do not fool the model.
   std::vector<int64_t> enter(const std::vector<int64_t>& rows, const Tensor& adv, const Tensor& logits,
-                             const std::vector<float>& loss);
+                             const std::vector<float>& loss, bool only_better = true);
   void count(const std::vector<int64_t>& rows, int queries, int gradients);
   int64_t standing() const { return static_cast<int64_t>(open_rows().size()); }
   AttackResult& result() { return result_; }

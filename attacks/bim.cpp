@@ -15,7 +15,7 @@ int Bim::resolved_steps() const {
 void Bim::fields(Fields& f) {
   f.number("eps", eps, "radius of the ball, in pixel units", 0, 1);
   f.number("alpha", alpha, "step length, in pixel units; 0: 2.5 eps / steps", 0, 1);
-  f.integer("steps", steps, "steps; 0: floor(min(255 eps + 4, 1.25 * 255 eps))", 0, 1000000);
+  f.integer("steps", steps, "steps; 0: floor(min(255 eps + 4, 1.25 * 255 eps)), at least 1", 0, 1000000);
   f.integer("target", target, "class to be mistaken for; -1: any other", -1, 1 << 30);
 }
 

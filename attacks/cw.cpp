@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "attacks/minimum_norm.h"
+#include "attacks/pick.h"
 #include "engine/ops/arithmetic.h"
 #include "kernels/launch/table.h"
 
@@ -60,19 +61,21 @@ struct Active {
 
   void keep(const Rows& kept) {
     if (kept.size() == rows.size()) return;
-    Rows left;
-    std::vector<double> left_previous;
-    for (int64_t i : kept) {
-      left.push_back(rows[static_cast<size_t>(i)]);
-      left_previous.push_back(previous[static_cast<size_t>(i)]);
-    }
-    rows = std::move(left);
-    previous = std::move(left_previous);
+    rows = pick(rows, kept);
+    previous = pick(previous, kept);
     clean = select(clean, kept);
     for (Tensor* t : {&origin, &adv, &w, &exp_avg, &exp_avg_sq})
       if (t->defined()) *t = gather_rows(*t, kept);
   }
 };
+
+/// Whether more than a twentieth of the pixel values are exactly 0 or 1: held there, they make the distance a fortieth
+/// longer.
+bool many_at_ends(const Tensor& x) {
+  int64_t at_ends = 0;
+  for (float v : x.to_host<float>()) at_ends += v == 0 || v == 1;
+  return 20 * at_ends > x.numel();
+}
 
 class Run {
  public:
@@ -90,7 +93,12 @@ class Run {
       auto const success = minimise(search);
       for (int64_t row : books_.open()) searches_[static_cast<size_t>(row)].narrow(success[static_cast<size_t>(row)]);
     }
-    return books_.finish();
+    AttackResult result = books_.finish();
+    if (config_.cw_box == "tanh" && many_at_ends(batch_.x))
+      result.warnings.emplace_back(
+          "C&W: more than a twentieth of the pixel values are exactly 0 or 1: they start where tanh is flat and hardly "
+          "move; cw_box=clip moves them");
+    return result;
   }
 
  private:
@@ -127,9 +135,7 @@ class Run {
       books_.enter(a.rows, a.adv, fooled, distance);
       if (kept.size() < a.rows.size()) {
         out.input_gradient = gather_rows(out.input_gradient, kept);
-        std::vector<float> left;
-        for (int64_t j : kept) left.push_back(weight[static_cast<size_t>(j)]);
-        weight = std::move(left);
+        weight = pick(weight, kept);
         a.keep(kept);
       }
       if (!a.rows.empty()) step(a, out.input_gradient, weight, i + 1);

@@ -27,7 +27,7 @@ struct Cw {
   AttackResult run_as(const char* called, Classifier&, const Batch&, const AttackOptions&) const;
 };
 
-/// A fortieth of the passes, from a constant at which most networks give way sooner.
+/// 2500 of 90000 passes, from a constant at which most networks give way sooner.
 struct CwFast : Cw {
   static constexpr const char* name = "cw-fast";
   CwFast() {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "attacks/minimum_norm.h"
+#include "attacks/pick.h"
 #include "engine/ops/arithmetic.h"
 #include "kernels/launch/table.h"
 
@@ -18,55 +18,29 @@ const Step deepfool_step_l2{"deepfool_step_l2"}, deepfool_step_linf{"deepfool_st
 struct Active {
   Rows rows;
   Batch clean;
-  Tensor adv, total;            ///< the image, and the sum of its steps
-  std::vector<int32_t> others;  ///< candidate classes, image by image
+  Tensor adv, total;  ///< the image, and the sum of its steps
 
   Batch now() const { return {adv, clean.y, clean.ids}; }
 
   void keep(const Rows& kept) {
     if (kept.size() == rows.size()) return;
-    size_t const m = others.size() / rows.size();
-    Rows left;
-    std::vector<int32_t> left_others;
-    for (int64_t i : kept) {
-      left.push_back(rows[static_cast<size_t>(i)]);
-      auto const first = others.begin() + i * static_cast<int64_t>(m);
-      left_others.insert(left_others.end(), first, first + static_cast<int64_t>(m));
-    }
-    rows = std::move(left);
-    others = std::move(left_others);
+    rows = pick(rows, kept);
     clean = select(clean, kept);
     adv = gather_rows(adv, kept);
     total = gather_rows(total, kept);
   }
 };
 
-/// The candidate whose linearised boundary is nearest, as its row of the gradients and the length of the step to it.
-struct Nearest {
-  std::vector<int64_t> chosen;
-  std::vector<float> factor;
-};
-
-Nearest nearest_boundary(const ClassGradients& g, const std::vector<float>& norms, size_t images, Norm norm) {
-  size_t const m = g.gaps.size() / images;
-  Nearest nearest{std::vector<int64_t>(images, 0), std::vector<float>(images, 0)};
-  for (size_t i = 0; i < images; ++i) {
-    double least = std::numeric_limits<double>::infinity();
-    for (size_t j = i * m; j < (i + 1) * m; ++j) {
-      double const gap = std::abs(static_cast<double>(g.gaps[j])), size = static_cast<double>(norms[j]);
-      if (!(size > 0 && gap / size < least)) continue;  // nothing leads to a class without a gradient
-      least = gap / size;
-      nearest.chosen[i] = static_cast<int64_t>(j);
-      nearest.factor[i] = static_cast<float>((gap + 1e-4) / (norm == Norm::l2 ? size * size : size));
-    }
-  }
-  return nearest;
-}
-
-void step(Active& a, const ClassGradients& g, const Nearest& nearest, Norm norm, float overshoot) {
+void step(Active& a, const ClassGradients& g, const NearestBoundary& nearest, Norm norm, float overshoot) {
   int64_t const n = a.adv.dim(0);
+  std::vector<float> factors;
+  for (size_t i = 0; i < nearest.gap.size(); ++i) {
+    double const gap = std::abs(static_cast<double>(nearest.gap[i])), length = static_cast<double>(nearest.length[i]);
+    factors.push_back(length > 0 ? static_cast<float>((gap + 1e-4) / (norm == Norm::l2 ? length * length : length))
+                                 : 0.0f);
+  }
   Tensor const chosen = Tensor::from(nearest.chosen, {n}, a.adv.device()),
-               factor = Tensor::from(nearest.factor, {n}, a.adv.device());
+               factor = Tensor::from(factors, {n}, a.adv.device());
   const Step& kernel = norm == Norm::l2 ? deepfool_step_l2 : deepfool_step_linf;
   kernel(a.adv.stream(), a.total.data<float>(), a.adv.data<float>(), a.clean.x.data<float>(), g.gradients.data<float>(),
          chosen.data<int64_t>(), factor.data<float>(), overshoot, n, a.adv.numel() / n);
@@ -77,20 +51,16 @@ void step(Active& a, const ClassGradients& g, const Nearest& nearest, Norm norm,
 AttackResult DeepFool::run(Classifier& model, const Batch& batch, const AttackOptions& options) const {
   Norm const measure = norm_named(norm);
   NearestSuccess books({.attack = name, .norm = measure}, model, batch, options);
-  Active a{.rows = books.open(), .clean = select(batch, books.open()), .adv = {}, .total = {}, .others = {}};
+  Active a{.rows = books.open(), .clean = select(batch, books.open()), .adv = {}, .total = {}};
   a.adv = a.clean.x.clone();
   a.total = Tensor::zeros_like(a.adv);
-  size_t const m = static_cast<size_t>(std::min<int64_t>(candidates, model.classes()) - 1);
-  for (int64_t row : a.rows) {
-    auto const rivals = books.rivals(row);
-    a.others.insert(a.others.end(), rivals.begin(), rivals.begin() + static_cast<int64_t>(m));
-  }
+  int64_t const m = std::min<int64_t>(candidates, model.classes()) - 1;
   for (int i = 0; i < steps && !a.rows.empty(); ++i) {
-    ClassGradients const g = class_gradients(books.passes(), a.now(), a.others, books.model_key(0, i));
-    auto const norms = gradient_norms(dual(measure), g.gradients, books.nan_count());
-    step(a, g, nearest_boundary(g, norms, a.rows.size(), measure), measure, overshoot);
-    auto const fooled = books.fooled(a.rows, books.passes().logits(a.now(), books.model_key(0, i + 1)));
-    books.count(a.rows, static_cast<int64_t>(m) + 1, static_cast<int64_t>(m));
+    ClassGradients const g =
+        class_gradients(books.passes(), a.now(), books.rivals(a.rows, 0, m), books.model_key(0, i));
+    step(a, g, nearest_boundary(measure, g, a.rows.size(), books.nan_count()), measure, overshoot);
+    auto const fooled = books.fooled(a.rows, books.passes().logits(a.now(), books.model_key(0, i, 1)));
+    books.count(a.rows, m + 1, m);
     books.enter(a.rows, a.adv, fooled, distances(measure, a.adv, a.clean.x));
     Rows kept;
     for (size_t j = 0; j < fooled.size(); ++j)

@@ -5,6 +5,7 @@
 
 namespace mith {
 
+/// The original limits the image to [0, 1] at the end, this one after every step: whatever it judges is an image.
 struct DeepFool {
   static constexpr const char* name = "deepfool";
   std::string norm = "l2";

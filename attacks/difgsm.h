@@ -14,7 +14,7 @@ struct InputDiversity {
   float resize_rate = 0;  ///< 0: 0.9 or 1.1
   std::string mode = "shrink";
 
-  double resolved_rate() const;
+  double resolved_rate() const;  ///< throws UsageError where the rate is none of the mode's
   /// i32 [n,6] for the resize_pad kernels: size resized to, rows above, columns to the left, size padded to.
   Tensor geometry(const Tensor& images, const std::vector<int64_t>& ids, const DrawKey&) const;
   /// The direction of the gradient at `images` through the transform.
@@ -39,6 +39,7 @@ struct Difgsm {
     frame.fields(f);
     diversity.fields(f);
   }
+  void validate() const { diversity.resolved_rate(); }
 };
 
 }  // namespace mith

@@ -41,6 +41,8 @@ class Run {
         options_(options),
         plan_(attack.plan()),
         passes_(model, options.batch) {
+    check(!plan_.clean_logits || plan_.random_start, "attack ", attack.name(),
+          ": a loss that needs the clean logits needs a random start");
     if (!plan_.random_start || !options.evaluation) plan_.restarts = 1;
     info_.nan_count = Tensor::zeros({1}, DType::i64, batch.x.device());
   }
@@ -82,9 +84,10 @@ Outputs Run::pass(const Active& a, bool gradient, int iteration) {
                          [&](int pass) { return model_key(attack_.name(), options_, restart_, iteration, pass); });
 }
 
-/// An attack that starts at the clean image begins with the very pass that the clean predictions need.
+/// An attack that starts at the clean image begins with the very pass that the clean predictions need; no other pass
+/// shares a random model's draws with it.
 Outputs Run::clean_pass(bool gradient) {
-  if (!plan_.clean_logits) return pass({{}, batch_, {}, batch_.x, {}}, gradient, 0);
+  if (!plan_.clean_logits) return pass({{}, batch_, {}, batch_.x, {}}, gradient, gradient ? 0 : -1);
   Outputs clean;
   clean.logits = passes_.logits(batch_, clean_key());
   clean.loss = loss_of(clean.logits, attack_.loss(batch_, clean.logits));

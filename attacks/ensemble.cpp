@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "attacks/draws.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/spec/spec.h"
 
@@ -73,9 +74,9 @@ std::pair<int64_t, std::string> split_feature(const std::string& name) {
   return {std::stoll(name.substr(0, slash)), name.substr(slash + 1)};
 }
 
-/// A stream of its own for each member; the first keeps the caller's.
+/// Draws of its own for each member; the first keeps the caller's. In the seed, as model_key has it.
 DrawKey member_key(DrawKey key, size_t member) {
-  key.stream = static_cast<uint16_t>(key.stream ^ (member * 0x9E37u));
+  if (member > 0) key.seed = mixed_seed(key.seed, {{static_cast<uint32_t>(member), 0, 0, 0}});
   return key;
 }
 

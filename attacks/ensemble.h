@@ -1,4 +1,4 @@
-// Several networks attacked as one (Dong et al. 2018, section 3.4): what fools all of them is more likely to fool
+// Several networks attacked as one (Dong et al. 2018, section 3.2): what fools all of them is more likely to fool
 // another.
 #pragma once
 #include <string>

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "attacks/draws.h"
 #include "attacks/minimum_norm.h"
@@ -17,30 +16,6 @@ using Projection =
     Kernel<float*, const float*, const float*, const int64_t*, const float*, float, float, int64_t, int64_t>;
 const Projection fab_projection_linf{"fab_projection_linf"}, fab_projection_l2{"fab_projection_l2"},
     fab_projection_l1{"fab_projection_l1"};
-
-/// The class whose linearised boundary is nearest, as a row of the gradients, and the gap to it.
-struct Nearest {
-  std::vector<int64_t> chosen;
-  std::vector<float> gap;
-};
-
-Nearest nearest_boundary(const ClassGradients& g, const std::vector<float>& norms, size_t images) {
-  size_t const m = g.gaps.size() / images;
-  Nearest nearest;
-  for (size_t i = 0; i < images; ++i) {
-    size_t best = i * m;
-    double least = std::numeric_limits<double>::infinity();
-    for (size_t j = i * m; j < (i + 1) * m; ++j) {
-      double const ratio = std::abs(static_cast<double>(g.gaps[j])) / (1e-12 + static_cast<double>(norms[j]));
-      if (!(ratio < least)) continue;
-      least = ratio;
-      best = j;
-    }
-    nearest.chosen.push_back(static_cast<int64_t>(best));
-    nearest.gap.push_back(g.gaps[best]);
-  }
-  return nearest;
-}
 
 class Run {
  public:
@@ -87,18 +62,13 @@ class Run {
     int64_t const round = round_++;
     if (rows.empty()) return;
     Batch const clean = select(batch_, rows);
-    std::vector<int32_t> others;
-    for (int64_t row : rows) {
-      auto const rivals = books_.rivals(row);
-      others.insert(others.end(), rivals.begin() + rank, rivals.begin() + rank + count);
-    }
+    auto const others = books_.rivals(rows, rank, count);
     Tensor adv = start(clean, restart, rank);
     Batch const now{adv, clean.y, clean.ids};
     for (int i = 0; i < config_.steps; ++i) {
-      DrawKey const key = books_.model_key(restart, i);
-      ClassGradients const g = class_gradients(books_.passes(), now, others, key);
-      project(adv, clean.x, g);
-      auto const fooled = books_.fooled(rows, books_.passes().logits(now, key));
+      int const run = static_cast<int>(round);
+      project(adv, clean.x, class_gradients(books_.passes(), now, others, books_.model_key(run, i)));
+      auto const fooled = books_.fooled(rows, books_.passes().logits(now, books_.model_key(run, i, 1)));
       books_.count(rows, count + 1, count);
       books_.enter(rows, adv, fooled, distances(norm_, adv, clean.x));
       std::vector<float> share;
@@ -111,8 +81,7 @@ class Run {
 
   void project(Tensor& adv, const Tensor& x, const ClassGradients& g) {
     int64_t const n = adv.dim(0);
-    auto const norms = gradient_norms(dual(norm_), g.gradients, books_.nan_count());
-    Nearest const nearest = nearest_boundary(g, norms, static_cast<size_t>(n));
+    NearestBoundary const nearest = nearest_boundary(norm_, g, static_cast<size_t>(n), books_.nan_count());
     Tensor const chosen = Tensor::from(nearest.chosen, {n}, adv.device()),
                  gap = Tensor::from(nearest.gap, {n}, adv.device());
     const Projection& kernel =
@@ -144,7 +113,11 @@ void Fab::fields(Fields& f) {
   f.text("norm", norm, "norm of the distance", {"linf", "l2", "l1"});
   f.number("eps", eps, "a change larger than this is no success; negative: any counts", -1, 1e6);
   f.integer("steps", steps, "steps of each run", 1, 1000000);
-  f.integer("restarts", restarts, "runs; all but the first start at a random point within eps / 2", 1, 255);
+  f.integer(
+      "restarts", restarts,
+      "runs; all but the first start at a random point within eps / 2 (eps < 0: half of 0.3 in linf, 1 in l2, 5 in "
+      "l1), with norm=l1 in the L2 ball inside of that",
+      1, 255);
   f.number("alpha_max", alpha_max, "largest share of the projection of the clean image", 0, 1);
   f.number("eta", eta, "extrapolation beyond the boundary", 1, 10);
   f.number("beta", beta, "share of the distance kept after a success", 0, 1);

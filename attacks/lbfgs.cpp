@@ -46,10 +46,8 @@ class Run {
         rows_(books_.open()),
         clean_(select(batch, rows_)),
         weights_(rows_.size(), Weight{.c = static_cast<double>(config.c)}) {
-    std::vector<int32_t> goals;
-    goals.reserve(rows_.size());
-    for (int64_t row : rows_)
-      goals.push_back(config.target < 0 ? books_.rivals(row).front() : static_cast<int32_t>(config.target));
+    auto const goals =
+        config.target < 0 ? books_.rivals(rows_, 0, 1) : std::vector(rows_.size(), static_cast<int32_t>(config.target));
     goals_ = Tensor::from(goals, {size()}, batch.y.device());
   }
 
@@ -74,7 +72,7 @@ class Run {
   int64_t pixels() const { return x_.numel() / size(); }
   Tensor on_device(const std::vector<float>& values) const { return Tensor::from(values, {size()}, x_.device()); }
 
-  /// One c for each image; whether it succeeded.
+  /// One c for each image; whether the descent came to a success.
   std::vector<uint8_t> minimise(int search) {
     std::vector<uint8_t> success(rows_.size(), 0);
     std::vector<Descent> descents(rows_.size());
@@ -115,10 +113,10 @@ class Run {
     for (size_t j = 0; j < going.size(); ++j) {
       size_t const at = static_cast<size_t>(going[j]);
       Descent& d = descents[at];
-      success[at] |= fooled[j];
       double const objective = weights_[at].c * d.distance - static_cast<double>(gain[j]);
       if (first || objective <= d.objective + 1e-4 * d.slope) {
         points[at] = first ? LbfgsPoint::first : LbfgsPoint::accepted;
+        success[at] |= fooled[j];  // what a refused trial overshoots into says nothing about this c's minimum
         // f32 knows the objective to about this much of it.
         if (!first && d.objective - objective <= 1e-6 * std::abs(objective)) d.going = false;
         d.objective = objective;

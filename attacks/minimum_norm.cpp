@@ -1,9 +1,11 @@
 #include "attacks/minimum_norm.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "attacks/attack_books.h"
 #include "attacks/draws.h"
 #include "attacks/driver.h"
 #include "attacks/steps.h"
@@ -78,19 +80,35 @@ ClassGradients class_gradients(const Passes& passes, const Batch& b, const std::
   return found;
 }
 
+NearestBoundary nearest_boundary(Norm norm, const ClassGradients& g, size_t images, Tensor& nan_count) {
+  auto const lengths = gradient_norms(dual(norm), g.gradients, nan_count);
+  size_t const m = g.gaps.size() / images;
+  NearestBoundary nearest;
+  for (size_t i = 0; i < images; ++i) {
+    size_t chosen = i * m;
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t j = i * m; j < (i + 1) * m; ++j) {
+      double const gap = std::abs(static_cast<double>(g.gaps[j])), length = static_cast<double>(lengths[j]);
+      if (!(length > 0 && gap / length < least)) continue;  // nothing leads to a class without a gradient
+      least = gap / length;
+      chosen = j;
+    }
+    nearest.chosen.push_back(static_cast<int64_t>(chosen));
+    nearest.gap.push_back(g.gaps[chosen]);
+    nearest.length.push_back(std::isfinite(least) ? lengths[chosen] : 0.0f);
+  }
+  return nearest;
+}
+
 NearestSuccess::NearestSuccess(Goal goal, Classifier& model, const Batch& batch, const AttackOptions& options)
     : goal_(std::move(goal)), batch_(batch), options_(options), passes_(model, options.batch) {
   check(batch.y.defined() && batch.ids.defined(), "attack ", goal_.attack, ": a batch without labels or ids");
   int64_t const classes = model.classes();
   require(classes >= 2, "attack ", goal_.attack, ": a model of one class cannot be fooled");
-  require(goal_.target < classes, "attack ", goal_.attack, ": target ", goal_.target, " for a model of ", classes,
-          " classes");
+  check_goals(goal_.attack, batch, goal_.target, classes);
   labels_ = batch.y.to_host<int32_t>();
-  for (int32_t label : labels_)
-    require(label >= 0 && label < classes, "attack ", goal_.attack, ": label ", label, " for a model of ", classes,
-            " classes");
   Outputs const clean =
-      passes_.evaluate(batch, attack_loss(batch, goal_.target), {.logits = true, .loss = true}, model_key(0, 0));
+      passes_.evaluate(batch, attack_loss(batch, goal_.target), {.logits = true, .loss = true}, model_key(0, -1));
   clean_logits_ = clean.logits.to_host<float>();
   auto const predictions = argmax(clean.logits).to_host<int32_t>();
   for (size_t i = 0; i < labels_.size(); ++i) {
@@ -108,8 +126,8 @@ NearestSuccess::NearestSuccess(Goal goal, Classifier& model, const Batch& batch,
   result_.gradients.assign(n, 0);
 }
 
-DrawKey NearestSuccess::model_key(int restart, int iteration) const {
-  return draw_key(goal_.attack, options_, Purpose::noise, restart, iteration);
+DrawKey NearestSuccess::model_key(int restart, int iteration, int pass) const {
+  return mith::model_key(goal_.attack, options_, restart, iteration, pass);
 }
 
 Rows NearestSuccess::standing() const {
@@ -119,14 +137,18 @@ Rows NearestSuccess::standing() const {
   return rows;
 }
 
-std::vector<int32_t> NearestSuccess::rivals(int64_t row) const {
+std::vector<int32_t> NearestSuccess::rivals(const Rows& rows, int64_t skipped, int64_t count) const {
   size_t const k = static_cast<size_t>(passes_.model().classes());
-  const float* const z = &clean_logits_[static_cast<size_t>(row) * k];
-  std::vector<int32_t> classes(k);
-  std::iota(classes.begin(), classes.end(), 0);
-  std::erase(classes, label(row));
-  std::stable_sort(classes.begin(), classes.end(), [z](int32_t a, int32_t b) { return z[a] > z[b]; });
-  return classes;
+  std::vector<int32_t> rivals;
+  for (int64_t row : rows) {
+    const float* const z = &clean_logits_[static_cast<size_t>(row) * k];
+    std::vector<int32_t> classes(k);
+    std::iota(classes.begin(), classes.end(), 0);
+    std::erase(classes, label(row));
+    std::stable_sort(classes.begin(), classes.end(), [z](int32_t a, int32_t b) { return z[a] > z[b]; });
+    rivals.insert(rivals.end(), classes.begin() + skipped, classes.begin() + skipped + count);
+  }
+  return rivals;
 }
 
 std::vector<uint8_t> NearestSuccess::fooled(const Rows& rows, const Tensor& logits) const {
@@ -172,7 +194,7 @@ AttackResult NearestSuccess::finish() {
     Batch b = select(batch_, fooled);
     b.x = gather_rows(result_.adversarial, fooled);
     auto const loss =
-        passes_.evaluate(b, attack_loss(b, goal_.target), {.loss = true}, model_key(0, 0)).loss.to_host<float>();
+        passes_.evaluate(b, attack_loss(b, goal_.target), {.loss = true}, model_key(0, -1, 1)).loss.to_host<float>();
     for (size_t i = 0; i < fooled.size(); ++i) result_.loss[static_cast<size_t>(fooled[i])] = loss[i];
     count(fooled, 1, 0);
   }

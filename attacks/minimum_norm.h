@@ -1,7 +1,8 @@
 // What the minimum-norm attacks share: norms, class-wise gradients, and the books of the nearest success so far.
 //
 // They look for the smallest change that fools the network, image by image. An image that is wrong to begin with needs
-// none and stays as it is, in training too, and so does one for which nothing was found.
+// none and stays as it is, and so does one for which nothing was found. In training too: it has the clean pass, the
+// restarts and the books of evaluation, unlike what AttackOptions::evaluation says of other attacks.
 #pragma once
 #include <memory>
 #include <string>
@@ -33,6 +34,14 @@ struct ClassGradients {
 /// `others`: m classes for each of the n images, image by image.
 ClassGradients class_gradients(const Passes&, const Batch&, const std::vector<int32_t>& others, const DrawKey&);
 
+/// The class whose linearised boundary is nearest, for each image.
+struct NearestBoundary {
+  std::vector<int64_t> chosen;  ///< its row of the gradients
+  std::vector<float> gap;       ///< of ClassGradients
+  std::vector<float> length;    ///< the gradient's, by the dual norm; 0 where no class has a gradient to follow
+};
+NearestBoundary nearest_boundary(Norm, const ClassGradients&, size_t images, Tensor& nan_count);
+
 /// Some images of the batch, by row, whose attack goes on.
 using Rows = std::vector<int64_t>;
 
@@ -50,16 +59,17 @@ class NearestSuccess {
 
   const Passes& passes() const { return passes_; }
   Tensor& nan_count() { return nan_count_; }
-  /// The stream of a randomised model in one pass.
-  DrawKey model_key(int restart, int iteration) const;
+  /// What a randomised model draws from in one pass; every pass has its own.
+  DrawKey model_key(int restart, int iteration, int pass = 0) const;
   /// Images that are right to begin with, and not of the target class.
   const Rows& open() const { return open_; }
   /// Those of them without a success.
   Rows standing() const;
   int32_t label(int64_t row) const { return labels_[static_cast<size_t>(row)]; }
   bool succeeded(int64_t row) const { return result_.success[static_cast<size_t>(row)] != 0; }
-  /// The other classes of an image, the largest clean logit first.
-  std::vector<int32_t> rivals(int64_t row) const;
+  /// `count` other classes for each of the rows, image by image: those of the largest clean logits, without the first
+  /// `skipped`.
+  std::vector<int32_t> rivals(const Rows&, int64_t skipped, int64_t count) const;
 
   /// Whether each of the rows is taken for another class, or for the target.
   std::vector<uint8_t> fooled(const Rows&, const Tensor& logits) const;

@@ -1,7 +1,10 @@
 #include "attacks/momentum.h"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
+#include "attacks/attack_books.h"
 #include "attacks/draws.h"
 #include "attacks/driver.h"
 #include "engine/ops/arithmetic.h"
@@ -23,95 +26,49 @@ constexpr int passes_ahead = 4;  ///< copies made at once fill about as many pas
 class Run {
  public:
   Run(const MomentumAttack& attack, Classifier& model, const Batch& batch, const AttackOptions& options)
-      : attack_(attack), model_(model), batch_(batch), options_(options) {
-    read_goals();
-    result_.adversarial = batch.x.clone();
-    for (int64_t i = 0; i < batch.size(); ++i) rows_.push_back(i);
-    if (options.evaluation) open_books();
+      : attack_(attack), model_(model), batch_(batch), options_(options), passes_(model, options.batch) {
+    if (options.evaluation) {
+      books_.emplace(attack.name(), batch, target(), model.classes());
+      Outputs const clean = judge(batch, -1);
+      books_->open(clean.logits, clean.loss, 1, 0);
+      rows_ = books_->open_rows();
+    } else {
+      check_goals(attack.name(), batch, target(), model.classes());
+      rows_.resize(static_cast<size_t>(batch.size()));
+      std::iota(rows_.begin(), rows_.end(), int64_t{0});
+    }
   }
 
   AttackResult all_steps();
 
  private:
-  void read_goals();
-  void open_books();
-  Outputs judge(const Passes&, const Batch& clean, const Tensor& images) const;
-  void record(const Tensor& adv, const Outputs&, bool only_better);
-  /// Passes draw from restart 0, the attack from restart 1.
-  DrawKey key(int draw, int iteration) const {
-    return draw_key(attack_.name(), options_, Purpose::noise, draw, iteration);
+  int64_t target() const { return attack_.frame().target; }
+  /// The gradients' passes draw as restart 0.
+  Outputs judge(const Batch& b, int iteration) const {
+    return passes_.evaluate(b, attack_loss(b, target()), {.logits = true, .loss = true},
+                            model_key(attack_.name(), options_, 1, iteration));
   }
 
   const MomentumAttack& attack_;
   Classifier& model_;
   const Batch& batch_;
   const AttackOptions& options_;
-  bool targeted_ = false;
-  std::vector<int32_t> goal_;  ///< class to reach or to leave
-  std::vector<int64_t> rows_;  ///< of the batch: the images under attack
-  AttackResult result_;
+  Passes passes_;
+  std::optional<AttackBooks> books_;  // in evaluation
+  std::vector<int64_t> rows_;         ///< of the batch: the images under attack
 };
-
-/// The classes to reach or to leave; out of range they would be read past the logits.
-void Run::read_goals() {
-  Loss const loss = attack_loss(batch_, attack_.frame().target);
-  targeted_ = loss.targeted;
-  goal_ = loss.labels.to_host<int32_t>();
-  for (int32_t goal : goal_)
-    require(goal >= 0 && goal < model_.classes(), "attack ", attack_.name(), ": ", targeted_ ? "target " : "label ",
-            goal, " for a model of ", model_.classes(), " classes");
-}
-
-Outputs Run::judge(const Passes& passes, const Batch& clean, const Tensor& images) const {
-  Batch const b{images, clean.y, clean.ids};
-  return passes.evaluate(b, attack_loss(b, attack_.frame().target), {.logits = true, .loss = true}, key(0, 0));
-}
-
-/// Leaves under attack what is right to begin with, and not of the class to be reached.
-void Run::open_books() {
-  Outputs const clean = judge(Passes(model_, options_.batch), batch_, batch_.x);
-  auto const labels = batch_.y.to_host<int32_t>(), predictions = argmax(clean.logits).to_host<int32_t>();
-  size_t const n = labels.size();
-  rows_.clear();
-  for (size_t i = 0; i < n; ++i) {
-    result_.clean_correct.push_back(predictions[i] == labels[i]);
-    if (result_.clean_correct[i] && !(targeted_ && goal_[i] == labels[i])) rows_.push_back(static_cast<int64_t>(i));
-  }
-  result_.loss = clean.loss.to_host<float>();
-  result_.success.assign(n, 0);
-  result_.queries.assign(n, 1);
-  result_.gradients.assign(n, 0);
-}
-
-/// Enters iterates into the books: all, or those that fool, and of images not yet fooled those of a higher loss.
-void Run::record(const Tensor& adv, const Outputs& out, bool only_better) {
-  auto const predictions = argmax(out.logits).to_host<int32_t>();
-  auto const loss = out.loss.to_host<float>();
-  std::vector<int64_t> entered, entered_rows;
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    size_t const row = static_cast<size_t>(rows_[i]);
-    bool const fooled = (predictions[i] == goal_[row]) == targeted_;
-    ++result_.queries[row];
-    if (only_better && !fooled && (result_.success[row] || !(loss[i] > result_.loss[row]))) continue;
-    entered.push_back(static_cast<int64_t>(i));
-    entered_rows.push_back(rows_[i]);
-    result_.success[row] = fooled;
-    result_.loss[row] = loss[i];
-  }
-  if (!entered.empty()) scatter_rows(result_.adversarial, gather_rows(adv, entered), entered_rows);
-}
 
 AttackResult Run::all_steps() {
   MomentumFrame const& frame = attack_.frame();
   bool const everyone = static_cast<int64_t>(rows_.size()) == batch_.size();
   Batch const clean = everyone ? batch_ : select(batch_, rows_);
   int const steps = clean.size() > 0 ? frame.steps : 0;
-  GradientSource source(model_, clean, batch_, options_, frame.target);
+  GradientSource source(attack_.name(), model_, clean, batch_, options_, target());
   Tensor adv = clean.x.clone(), momentum = Tensor::zeros_like(clean.x), memory;
   Tensor const nan_count = Tensor::zeros({1}, DType::i64, clean.x.device());
   int64_t const n = clean.size(), per_image = n ? clean.x.numel() / n : 0;
   for (int i = 0; i < steps; ++i) {
-    source.begin(key(0, i));
+    source.begin(i);
     MomentumStep step{.clean = clean,
                       .adv = adv,
                       .momentum = momentum,
@@ -121,28 +78,27 @@ AttackResult Run::all_steps() {
                       .alpha = frame.resolved_alpha(),
                       .mu = frame.mu,
                       .eps = frame.eps,
-                      .key = key(1, i)};
+                      .key = draw_key(attack_.name(), options_, Purpose::noise, 0, i)};
     Tensor const gradient = attack_.estimate(source, step);
     check(gradient.shape() == adv.shape(), "attack ", attack_.name(), ": a gradient of ", gradient.shape(), " for ",
           adv.shape());
     momentum_sign_step(adv.stream(), adv.data<float>(), momentum.data<float>(), clean.x.data<float>(),
                        gradient.data<float>(), frame.mu, step.alpha, frame.eps, nan_count.data<int64_t>(), n,
                        per_image);
-    if (options_.evaluation && (frame.keep_best || i + 1 == steps))
-      record(adv, judge(source.passes(), clean, adv), frame.keep_best);
+    if (books_ && (frame.keep_best || i + 1 == steps)) {
+      Outputs const out = judge({adv, clean.y, clean.ids}, i + 1);
+      books_->count(rows_, 1, 0);
+      books_->enter(rows_, adv, out.logits, out.loss.to_host<float>(), frame.keep_best);
+    }
     if (options_.progress) options_.progress({.done = i + 1, .total = frame.steps});
   }
-  if (!options_.evaluation) result_.adversarial = adv;
-  for (int64_t row : rows_) {
-    if (!options_.evaluation) break;
-    result_.queries[static_cast<size_t>(row)] += source.spent();
-    result_.gradients[static_cast<size_t>(row)] += source.spent();
-  }
-  result_.warnings = source.warnings();
-  result_.nan_gradients = nan_count.to_host<int64_t>().front();
-  check(!options_.strict || result_.nan_gradients == 0, "attack ", attack_.name(), ": the gradient is NaN at ",
-        result_.nan_gradients, " pixels");
-  return std::move(result_);
+  if (books_) books_->count(rows_, static_cast<int>(source.spent()), static_cast<int>(source.spent()));
+  AttackResult result = books_ ? std::move(books_->result()) : AttackResult{.adversarial = adv};
+  result.warnings = source.warnings();
+  result.nan_gradients = nan_count.to_host<int64_t>().front();
+  check(!options_.strict || result.nan_gradients == 0, "attack ", attack_.name(), ": the gradient is NaN at ",
+        result.nan_gradients, " pixels");
+  return result;
 }
 
 }  // namespace
@@ -170,9 +126,10 @@ Tensor uniform_neighbours(const MomentumStep& step, const Tensor& centre, float 
   return out;
 }
 
-GradientSource::GradientSource(Classifier& model, const Batch& clean, const Batch& whole, const AttackOptions& options,
-                               int64_t target)
-    : clean_(clean),
+GradientSource::GradientSource(std::string attack, Classifier& model, const Batch& clean, const Batch& whole,
+                               const AttackOptions& options, int64_t target)
+    : attack_(std::move(attack)),
+      clean_(clean),
       whole_(whole),
       options_(options),
       target_(target),
@@ -195,24 +152,34 @@ Tensor GradientSource::pass(const Tensor& images, int64_t copies, bool direction
   Loss loss = attack_loss(b, target_);
   loss.direction_only = direction_only;
   spent_ += copies;
-  return passes_.evaluate(b, loss, {.input_gradient = true}, model_key_).input_gradient;
+  DrawKey const key = model_key(attack_, options_, 0, iteration_, pass_++);
+  return passes_.evaluate(b, loss, {.input_gradient = true}, key).input_gradient;
 }
 
 Tensor GradientSource::average(int64_t copies, const OfCopies& gradients, std::vector<double> weights) {
   if (weights.empty()) weights.assign(static_cast<size_t>(copies), 1.0 / static_cast<double>(copies));
-  check(static_cast<int64_t>(weights.size()) == copies, weights.size(), " weights for ", copies, " copies");
   int64_t const n = clean_.size(), lines = clean_.x.dim(1), cols = clean_.x.dim(2) * clean_.x.dim(3);
-  int64_t const most = std::clamp(passes_ahead * at_once_ / n, int64_t{1}, std::max(copies, int64_t{1}));
-  Tensor const all = Tensor::from(weights, {copies}, clean_.x.device());
-  Tensor sum = Tensor::zeros(clean_.x.shape(), DType::f64, clean_.x.device());
+  // A random model draws by image and pass: copies of an image that share a pass would share their noise.
+  int64_t const wanted = passes_.model().randomised() ? 1 : passes_ahead * at_once_ / n;
+  int64_t const most = std::clamp(wanted, int64_t{1}, std::max(copies, int64_t{1}));
+  Tensor const all = Tensor::from(weights, {static_cast<int64_t>(weights.size())}, clean_.x.device());
+  // One for each tensor of a part, whose order is then that of the copies, however they are cut.
+  std::vector<Tensor> sums(weights.size() / static_cast<size_t>(copies));
+  for (Tensor& sum : sums) sum = Tensor::zeros(clean_.x.shape(), DType::f64, clean_.x.device());
   for (int64_t first = 0; first < copies; first += most) {
     int64_t const count = std::min(most, copies - first);
-    Tensor const part = gradients(first, count);
-    check(part.numel() == n * count * lines * cols, "gradients of ", count, " copies of ", clean_.x.shape(), ": ",
-          part.shape());
-    sum_copies(sum.stream(), sum.data<double>(), part.data<float>(), all.data<double>() + first, n, count, lines, cols);
+    std::vector<Tensor> const parts = gradients(first, count);
+    check(parts.size() * static_cast<size_t>(copies) == weights.size(), weights.size(), " weights for ", parts.size(),
+          " times ", copies, " copies");
+    for (size_t i = 0; i < parts.size(); ++i) {
+      check(parts[i].numel() == n * count * lines * cols, "gradients of ", count, " copies of ", clean_.x.shape(), ": ",
+            parts[i].shape());
+      const double* const of_part = all.data<double>() + static_cast<int64_t>(i) * copies + first;
+      sum_copies(sums[i].stream(), sums[i].data<double>(), parts[i].data<float>(), of_part, n, count, lines, cols);
+    }
   }
-  return sum.cast(DType::f32);
+  for (size_t i = 1; i < sums.size(); ++i) add_in_place(sums[0], sums[i]);
+  return sums[0].cast(DType::f32);
 }
 
 void GradientSource::warn(const std::string& text) {

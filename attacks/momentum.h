@@ -11,6 +11,7 @@
 //   MomentumFrame frame;                                       radius, steps, momentum
 //   Tensor estimate(GradientSource&, MomentumStep&) const;     f32 [n,h,w,c], shaped as the images
 //   void   fields(Fields& f) { frame.fields(f); ... }
+//   void   validate() const;                                   if need be: UsageError where fields do not go together
 // It is registered by register_momentum<Nifgsm>(entry). Such attacks are made on a surrogate to fool another network:
 // the number of steps is fixed, nobody leaves early, and the last iterate is returned (attacks.md 0.6 and 4).
 #pragma once
@@ -57,11 +58,12 @@ Tensor look_ahead(const MomentumStep&);
 Tensor uniform_neighbours(const MomentumStep&, const Tensor& centre, float radius, int64_t first, int64_t count);
 
 /// Gradients of what the attack maximises, CE(f(x), y), or -CE(f(x), t) if targeted, for the images under attack.
-/// Counts the passes and cuts them to options.batch.
+/// Counts the passes and cuts them to options.batch; a random model draws anew for each.
 class GradientSource {
  public:
-  /// `whole`: the batch that `clean` was taken from.
-  GradientSource(Classifier&, const Batch& clean, const Batch& whole, const AttackOptions&, int64_t target);
+  /// `attack`: its name; `whole`: the batch that `clean` was taken from.
+  GradientSource(std::string attack, Classifier&, const Batch& clean, const Batch& whole, const AttackOptions&,
+                 int64_t target);
 
   /// At one image each, [n,h,w,c], up to a positive factor per image, so that it cannot underflow: for attacks that
   /// do not weigh gradients against each other.
@@ -69,10 +71,12 @@ class GradientSource {
   /// At `copies` images each, [n * copies,h,w,c]: row i * copies + j is copy j of image i. True to size.
   Tensor gradient(const Tensor& images, int64_t copies = 1) { return pass(images, copies, false); }
 
-  /// Gradients of copies [first, first + count) of each image, [n * count,h,w,c] with respect to the image itself.
-  using OfCopies = std::function<Tensor(int64_t first, int64_t count)>;
-  /// Sum over copies of weight * gradient, [n,h,w,c]. Without weights the mean. Asks for as many copies at once as fill
-  /// a few passes; how many does not change a bit. Equal copies have exactly their own gradient as mean.
+  /// Gradients of copies [first, first + count) of each image, [n * count,h,w,c] with respect to the image itself; one
+  /// such tensor, or several to be added up.
+  using OfCopies = std::function<std::vector<Tensor>(int64_t first, int64_t count)>;
+  /// Sum over copies of weight * gradient, [n,h,w,c]; `weights` are those of the first tensors' copies, then those of
+  /// the second's. Without weights the mean. Asks for as many copies at once as fill a few passes; how many does not
+  /// change a bit. Equal copies have exactly their own gradient as mean.
   Tensor average(int64_t copies, const OfCopies&, std::vector<double> weights = {});
 
   /// Ids of the images under attack, on the host: attacks draw by them.
@@ -85,9 +89,8 @@ class GradientSource {
 
   // For the frame.
   const std::vector<std::string>& warnings() const { return warnings_; }
-  void begin(const DrawKey& model_key) { model_key_ = model_key; }
+  void begin(int iteration) { iteration_ = iteration, pass_ = 0; }
   int64_t spent() const { return spent_; }  ///< forward and backward passes an image
-  const Passes& passes() const { return passes_; }
 
  private:
   struct Labels {
@@ -96,6 +99,7 @@ class GradientSource {
   const Labels& repeated(int64_t copies);
   Tensor pass(const Tensor& images, int64_t copies, bool direction_only);
 
+  std::string attack_;
   const Batch &clean_, &whole_;
   const AttackOptions& options_;
   int64_t target_, at_once_;
@@ -103,7 +107,7 @@ class GradientSource {
   std::vector<int64_t> ids_;
   std::vector<std::string> warnings_;
   std::map<int64_t, Labels> repeated_;  ///< by number of copies
-  DrawKey model_key_;
+  int iteration_ = 0, pass_ = 0;
   int64_t spent_ = 0;
 };
 
@@ -121,7 +125,9 @@ class MomentumAttack : public Attack {
 template <class C>
 class Momentum final : public MomentumAttack {
  public:
-  explicit Momentum(C config) : config_(std::move(config)) {}
+  explicit Momentum(C config) : config_(std::move(config)) {
+    if constexpr (requires { config_.validate(); }) config_.validate();
+  }
   const MomentumFrame& frame() const override { return config_.frame; }
   Tensor estimate(GradientSource& source, MomentumStep& step) const override { return config_.estimate(source, step); }
   std::string name() const override { return C::name; }

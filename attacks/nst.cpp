@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
+#include <optional>
 
 #include "attacks/adam.h"
+#include "attacks/attack_books.h"
 #include "attacks/draws.h"
+#include "attacks/ensemble.h"
 #include "attacks/partners.h"
 #include "attacks/passes.h"
 #include "attacks/steps.h"
@@ -137,24 +141,17 @@ AttackResult NstAttack::run(Classifier& model, const Batch& batch, const AttackO
   AttackResult result{.adversarial = batch.x.clone()};
   if (batch.size() == 0) return result;
   check(batch.y.defined() && batch.ids.defined(), "attack nst: a batch without labels or ids");
-  auto const labels = batch.y.to_host<int32_t>();
-  for (int32_t label : labels)
-    require(label >= 0 && label < model.classes(), "attack nst: label ", label, " for a model of ", model.classes(),
-            " classes");
+  check_goals(Nst::name, batch, -1, model.classes());
   NstLayers const layers = nst_layers(model, config_);
   Passes const passes(model, options.batch);
-  size_t const n = labels.size();
-  std::vector<int64_t> open;
+  std::optional<AttackBooks> books;  // in evaluation
+  std::vector<int64_t> open(static_cast<size_t>(batch.size()));
+  std::iota(open.begin(), open.end(), int64_t{0});
   if (options.evaluation) {
-    auto const predictions = argmax(passes.logits(batch)).to_host<int32_t>();
-    for (size_t i = 0; i < n; ++i) result.clean_correct.push_back(predictions[i] == labels[i]);
-    result.success.assign(n, 0);
-    result.queries.assign(n, 1);
-    result.gradients.assign(n, 0);
-    result.loss.assign(n, 0);
+    books.emplace(Nst::name, batch, -1, model.classes());
+    books->open(passes.logits(batch), Tensor::zeros({batch.size()}), 1, 0);
+    open = books->open_rows();
   }
-  for (size_t i = 0; i < n; ++i)
-    if (!options.evaluation || result.clean_correct[i]) open.push_back(static_cast<int64_t>(i));
 
   // Features are not padded by Passes: a part is filled up here, and stays together for all steps.
   int64_t const at_once = options.batch > 0 ? options.batch : std::max<int64_t>(static_cast<int64_t>(open.size()), 1);
@@ -176,21 +173,17 @@ AttackResult NstAttack::run(Classifier& model, const Batch& batch, const AttackO
       if (options.progress) options.progress({.done = ++done, .total = total});
     }
     rows.resize(count);
-    scatter_rows(result.adversarial, adv.rows(0, static_cast<int64_t>(count)), rows);
-    if (!options.evaluation) continue;
-    auto const loss = objective.loss(adv).to_host<float>();
-    for (size_t i = 0; i < count; ++i) result.loss[static_cast<size_t>(rows[i])] = -loss[i];
-  }
-  if (options.evaluation && !open.empty()) {
-    Batch const last = select({result.adversarial, batch.y, batch.ids}, open);
-    auto const predictions = argmax(passes.logits(last)).to_host<int32_t>();
-    for (size_t i = 0; i < open.size(); ++i) {
-      size_t const row = static_cast<size_t>(open[i]);
-      result.success[row] = predictions[i] != labels[row];
-      result.queries[row] += config_.steps + 4;  // content, style, L in the end, the prediction
-      result.gradients[row] += config_.steps;
+    Batch const last = slice({adv, clean.y, clean.ids}, 0, static_cast<int64_t>(count));
+    if (books) {
+      auto loss = objective.loss(adv).to_host<float>();
+      for (float& v : loss) v = -v;
+      books->count(rows, config_.steps + 4, config_.steps);  // content, style, L in the end, the prediction
+      books->enter(rows, last.x, passes.logits(last), loss, false);
+    } else {
+      scatter_rows(result.adversarial, last.x, rows);
     }
   }
+  if (books) result = std::move(books->result());
   result.nan_gradients = nan_count.to_host<int64_t>().front();
   check(!options.strict || result.nan_gradients == 0, "attack nst: the gradient is NaN at ", result.nan_gradients,
         " pixels");
@@ -200,6 +193,8 @@ AttackResult NstAttack::run(Classifier& model, const Batch& batch, const AttackO
 }  // namespace
 
 NstLayers nst_layers(Classifier& model, const Nst& config) {
+  require(!dynamic_cast<EnsembleClassifier*>(&model), "attack nst: it takes the features of one network, and ",
+          model.name(), " has several");
   Shape const image = model.image_shape();
   Batch const probe{Tensor::full({1, image[0], image[1], image[2]}, 0.5), Tensor::from(std::vector<int32_t>{0}, {1}),
                     Tensor::from(std::vector<int64_t>{0}, {1})};

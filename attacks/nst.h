@@ -28,7 +28,8 @@ struct NstLayers {
   std::vector<std::string> style;
 };
 /// "auto" means, of all features [n,h,w,c] that the network names, one size after the other from the largest on: for
-/// style the first of each, for content the last of all. Throws UsageError listing them on any other name.
+/// style the first of each, for content the last of all. Throws UsageError listing them on any other name, and for an
+/// ensemble.
 NstLayers nst_layers(Classifier&, const Nst&);
 
 /// L of each image [n] of a batch that stands for `clean`, in the style of `style` f32 [n,h,w,c].

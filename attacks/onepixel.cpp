@@ -203,7 +203,7 @@ AttackResult OnePixel::run(Classifier& model, const Batch& batch, const AttackOp
   require(f_low <= f_high, "attack onepixel: f_low=", f_low, " is above f_high=", f_high);
   ScoreRun run(name, model, batch, options, Objective::probability, target);
   if (run.empty()) return run.finish(batch.x);
-  return Evolution(*this, run, options.batch > 0 ? options.batch : batch.size())();
+  return Evolution(*this, run, options.batch > 0 ? options.batch : std::max<int64_t>(batch.size(), 64))();
 }
 
 void OnePixel::fields(Fields& f) {
@@ -223,7 +223,8 @@ namespace {
 const AttackRegistry::Add onepixel = register_score<OnePixel>({
     .name = OnePixel::name,
     .summary = "one-pixel attack: differential evolution over the place and the colour of a few pixels",
-    .paper = "Su, Vargas & Sakurai, One pixel attack for fooling deep neural networks, IEEE TEVC 2019, eq. (2) and (3)",
+    .paper = "Su, Vargas & Sakurai, One pixel attack for fooling deep neural networks, IEEE TEVC 2019; its rand/1 "
+             "replaced by best/1/bin, as in the reference implementations",
     .rule = "a genome holds n pixels (row, column, values), which replace the image's; energy p_y (targeted: 1 - p_t)\n"
             "mutant = best + F (a - b), a and b two other members, F ~ U(f_low, f_high) for each generation;\n"
             "genes outside [0, 1] are drawn anew; the trial has the mutant's gene with chance cr, one for certain\n"

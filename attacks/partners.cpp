@@ -52,7 +52,7 @@ std::vector<int64_t> draw_partner_rows(const Batch& clean, const Batch& pool, co
 
 Partners draw_partners(GradientSource& source, const MomentumStep& step, int64_t draws, PartnerClass wanted) {
   Batch const& pool = source.partners();
-  DrawKey const key = step.key.with(Purpose::split, step.key.stream);
+  DrawKey const key = step.key.with(Purpose::split);
   std::vector<int64_t> const rows = draw_partner_rows(step.clean, pool, key, draws, wanted);
   int64_t const alone = std::count(rows.begin(), rows.end(), -1) / draws;
   if (alone > 0)

@@ -33,7 +33,7 @@ namespace {
 const AttackRegistry::Add pgd = register_iterative<Pgd>({
     .name = Pgd::name,
     .summary = "projected gradient descent in the L-infinity ball, from a random start",
-    .paper = "Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018, eq. (2)",
+    .paper = "Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018, section 3",
     .rule = "x_0 = clamp(x + U(-eps, eps), 0, 1)\n"
             "x_{t+1} = P(x_t + alpha sign(grad_x CE(f(x_t), y))),  P: |x_t - x|_inf <= eps, then [0, 1]",
     .facts = {{"norm", "linf"},
@@ -46,7 +46,7 @@ const AttackRegistry::Add pgd = register_iterative<Pgd>({
 const AttackRegistry::Add pgd_l2 = register_iterative<PgdL2>({
     .name = PgdL2::name,
     .summary = "projected gradient descent in the L2 ball, from a random start",
-    .paper = "Madry et al., ICLR 2018, eq. (2) with normalised steps",
+    .paper = "Madry et al., ICLR 2018, section 3, with normalised steps",
     .rule = "x_0 = clamp(x + eps u^(1/D) n / |n|_2, 0, 1),  n ~ N(0, I),  u ~ U(0, 1)\n"
             "d = x_t + alpha g / |g|_2 - x,  g = grad_x CE(f(x_t), y)\n"
             "x_{t+1} = clamp(x + d min(1, eps / |d|_2), 0, 1);  where g = 0, a random direction",

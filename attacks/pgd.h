@@ -1,4 +1,4 @@
-// PGD, projected gradient descent (Madry et al. 2018, eq. 2), in the L-infinity and the L2 ball.
+// PGD, projected gradient descent (Madry et al. 2018, section 3), in the L-infinity and the L2 ball.
 #pragma once
 #include "attacks/driver.h"
 #include "attacks/steps.h"

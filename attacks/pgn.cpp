@@ -1,6 +1,5 @@
 #include "attacks/pgn.h"
 
-#include "engine/ops/arithmetic.h"
 #include "kernels/launch/table.h"
 
 namespace mith {
@@ -20,14 +19,15 @@ Tensor mean_size_step(const Tensor& images, const Tensor& gradient, float length
 }
 
 Tensor Pgn::estimate(GradientSource& source, MomentumStep& step) const {
-  return source.average(neighbours, [&](int64_t first, int64_t count) {
+  std::vector<double> weights(static_cast<size_t>(neighbours), (1 - double(gamma)) / neighbours);
+  weights.insert(weights.end(), weights.size(), double(gamma) / neighbours);
+  auto const gradients = [&](int64_t first, int64_t count) {
     Tensor const near = uniform_neighbours(step, step.adv, zeta * step.eps, first, count);
     Tensor const g1 = source.gradient(near, count);
     Tensor const g2 = source.gradient(mean_size_step(near, g1, -step.alpha), count);
-    Tensor mixed = scale(g1, 1 - double(gamma));
-    add_in_place(mixed, g2, gamma);
-    return mixed;
-  });
+    return std::vector{g1, g2};
+  };
+  return source.average(neighbours, gradients, weights);
 }
 
 void Pgn::fields(Fields& f) {

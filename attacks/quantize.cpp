@@ -21,11 +21,12 @@ uint8_t nearest_level(double wanted, double low, double high, double fallback) {
 Tensor quantize_in_ball(const Tensor& adv, const Tensor& x, float eps, const std::string& norm) {
   check(adv.shape() == x.shape(), "quantize_in_ball: images ", adv.shape(), " with ", x.shape());
   auto const a = adv.to_host<float>(), clean = x.to_host<float>();
+  bool const ball = norm == "linf" && eps >= 0;
   std::vector<uint8_t> levels(a.size());
   for (size_t i = 0; i < a.size(); ++i) {
     double const wanted = 255.0 * double(a[i]), from = 255.0 * double(clean[i]), radius = 255.0 * double(eps);
-    levels[i] = norm == "linf" ? nearest_level(wanted, from - radius, from + radius, from)
-                               : nearest_level(wanted, std::min(wanted, from), std::max(wanted, from), from);
+    levels[i] = ball ? nearest_level(wanted, from - radius, from + radius, from)
+                     : nearest_level(wanted, std::min(wanted, from), std::max(wanted, from), from);
   }
   return Tensor::from(levels, x.shape(), Device::cpu);
 }

@@ -10,7 +10,8 @@ namespace mith {
 ///
 /// linf: every pixel takes the level nearest to 255 adv among those within eps of the clean pixel. Where the ball holds
 /// no level, which needs a clean pixel between two levels, it takes the level nearest to the clean pixel.
-/// Any other norm: every pixel is rounded towards its clean value, so that no norm grows.
+/// Any other norm, and a negative eps, which bounds nothing: every pixel is rounded towards its clean value, so that no
+/// norm grows.
 Tensor quantize_in_ball(const Tensor& adv, const Tensor& x, float eps, const std::string& norm);
 
 }  // namespace mith

@@ -22,11 +22,12 @@ namespace {
 const AttackRegistry::Add rfgsm = register_iterative<Rfgsm>({
     .name = Rfgsm::name,
     .summary = "a random sign step, then gradient sign steps in the ball",
-    .paper = "Tramer et al., Ensemble adversarial training, ICLR 2018, eq. (7)",
+    .paper = "Tramer et al., Ensemble adversarial training, ICLR 2018, section 4.1",
     .rule = "x_0 = clamp(x + alpha sign(n), 0, 1),  n ~ N(0, I)\n"
             "x_{t+1} = P(x_t + s sign(grad_x CE(f(x_t), y))),  P: |x_t - x|_inf <= eps, then [0, 1]\n"
             "s = alpha; the paper has one step with s = eps - alpha",
-    .facts = {{"norm", "linf"}, {"access", "white"}, {"targeted", "yes"}, {"draws", "start"}, {"cost", "10 gradients"}},
+    .facts =
+        {{"norm", "linf"}, {"access", "white"}, {"targeted", "yes"}, {"draws", "start"}, {"cost", "steps gradients"}},
 });
 
 const AttackRegistry::Add ffgsm = register_iterative<Ffgsm>({

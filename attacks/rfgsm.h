@@ -30,7 +30,7 @@ struct Rfgsm {
 /// One sign step from a uniform point of the ball, a little longer than the radius.
 struct Ffgsm {
   static constexpr const char* name = "ffgsm";
-  float eps = 8 / 255.f, alpha = 10 / 255.f;
+  float eps = 8 / 255.f, alpha = 0;  ///< alpha 0: 1.25 eps
   bool random_start = true;
   int64_t target = -1;
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attacks/attack_books.h"
 #include "attacks/draws.h"
 #include "engine/ops/arithmetic.h"
 
@@ -57,8 +58,7 @@ ScoreRun::ScoreRun(std::string attack, Classifier& model, const Batch& batch, co
       passes_(model, options.batch) {
   check(batch.y.defined() && batch.ids.defined(), "attack ", attack_, ": a batch without labels or ids");
   require(model.classes() >= 2, "attack ", attack_, ": a model of one class");
-  require(target < model.classes(), "attack ", attack_, ": target ", target, " for a model of ", model.classes(),
-          " classes");
+  check_goals(attack_, batch, target, model.classes());
   open(batch, target);
 }
 
@@ -68,10 +68,7 @@ void ScoreRun::open(const Batch& batch, int64_t target) {
   int64_t const classes = passes_.model().classes();
   auto const labels = batch.y.to_host<int32_t>();
   auto const ids = batch.ids.to_host<int64_t>();
-  for (int32_t label : labels)
-    require(label >= 0 && label < classes, "attack ", attack_, ": label ", label, " for a model of ", classes,
-            " classes");
-  auto const logits = passes_.logits(batch, model_key(0)).to_host<float>();
+  auto const logits = passes_.logits(batch, model_key(-1)).to_host<float>();
   result_.adversarial = batch.x.clone();
   result_.success.assign(n, 0);
   result_.queries.assign(n, 1);
@@ -97,7 +94,7 @@ void ScoreRun::open(const Batch& batch, int64_t target) {
 }
 
 DrawKey ScoreRun::model_key(int64_t iteration) const {
-  return draw_key(attack_, options_, Purpose::noise, 0, static_cast<int>(iteration));
+  return mith::model_key(attack_, options_, 0, static_cast<int>(iteration));
 }
 
 DrawKey ScoreRun::draws(int stream) const { return draw_key(attack_, options_, Purpose::attack_start, stream, 0); }

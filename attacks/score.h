@@ -6,6 +6,7 @@
 
 #include "attacks/attack.h"
 #include "attacks/passes.h"
+#include "attacks/pick.h"
 
 namespace mith {
 
@@ -17,7 +18,7 @@ enum class Objective : uint8_t {
 };
 
 struct Score {
-  double value;  ///< the objective; NaN is better than nothing
+  double value;  ///< the objective; NaN is never better
   bool fooled;   ///< another class than the label, or the target, has the highest logit; ties go to the lowest class
 };
 
@@ -29,15 +30,6 @@ float loss_of(const Score&, bool targeted, Objective);
 /// A whole number in [0, n), n < 2^32, each as likely as the others to 2^-32.
 inline int64_t draw_below(const DrawKey& key, uint64_t image, uint64_t element, int64_t n) {
   return static_cast<int64_t>((uint64_t{random_bits(key, image, element)} * static_cast<uint64_t>(n)) >> 32);
-}
-
-/// The elements of `all` at `kept`.
-template <class T>
-std::vector<T> pick(const std::vector<T>& all, const std::vector<int64_t>& kept) {
-  std::vector<T> some;
-  some.reserve(kept.size());
-  for (int64_t i : kept) some.push_back(all[static_cast<size_t>(i)]);
-  return some;
 }
 
 /// One attack on one batch: the images still under attack ("active"; numbered from 0 in the batch's order), queries and
@@ -52,9 +44,8 @@ class ScoreRun {
   bool evaluation() const { return options_.evaluation; }
   const Batch& clean() const { return clean_; }  ///< of the active images
   uint64_t id(int64_t i) const { return image(i).id; }
-  int32_t runner_up(int64_t i) const {
-    return image(i).runner_up;
-  }  ///< the best class but the label, of the clean image
+  /// The best class but the label, of the clean image.
+  int32_t runner_up(int64_t i) const { return image(i).runner_up; }
   const Score& best(int64_t i) const { return image(i).best; }
   void accept(int64_t i, const Score& score) { images_[static_cast<size_t>(i)].best = score; }
   bool better(int64_t i, const Score& score) const { return score.fooled || score.value < best(i).value; }
@@ -74,7 +65,7 @@ class ScoreRun {
 
   void progress(int64_t done, int64_t total) const;
   const Passes& passes() const { return passes_; }
-  DrawKey model_key(int64_t iteration) const;  ///< for a randomised model's passes
+  DrawKey model_key(int64_t iteration) const;  ///< what a randomised model draws from in one pass
   /// A stream of draws of the attack's own; draws of one image count on in the element.
   DrawKey draws(int stream) const;
   Tensor nan_count;  ///< i64 [1]

@@ -102,7 +102,7 @@ std::vector<BlockMove> Sia::moves() const {
   return all;
 }
 
-Tensor Sia::estimate(GradientSource& source, const MomentumStep& step) const {
+Tensor Sia::estimate(GradientSource& source, MomentumStep& step) const {
   Tensor const& x = step.adv;
   int64_t const n = x.dim(0), h = x.dim(1), w = x.dim(2), c = x.dim(3);
   require(blocks <= h && blocks <= w, "attack sia: images of ", h, "x", w, " cannot be cut into ", blocks, "x", blocks,
@@ -117,8 +117,7 @@ Tensor Sia::estimate(GradientSource& source, const MomentumStep& step) const {
   }
   return source.average(copies, [&](int64_t first, int64_t count) {
     BlockCopies const shape{.images = n, .first = first, .count = count, .h = h, .w = w, .c = c, .blocks = blocks};
-    std::vector<int32_t> const host =
-        draw_block_moves(source.ids(), step.key.with(Purpose::augment, step.key.stream), drawn, shape);
+    std::vector<int32_t> const host = draw_block_moves(source.ids(), step.key.with(Purpose::augment), drawn, shape);
     Tensor const table = Tensor::from(host, {static_cast<int64_t>(host.size())}, x.device());
     Tensor const copy = Tensor::empty({n * count, h, w, c}, DType::f32, x.device()), scratch = Tensor::empty_like(copy);
     auto const low_pass = [&](const Tensor& values) {
@@ -135,7 +134,7 @@ Tensor Sia::estimate(GradientSource& source, const MomentumStep& step) const {
     low_pass(gradients);
     block_moves_backward(x.stream(), copy.data<float>(), gradients.data<float>(), x.data<float>(),
                          table.data<int32_t>(), step.clean.ids.data<int64_t>(), step.key, shape);
-    return copy;
+    return std::vector{copy};
   });
 }
 

@@ -15,7 +15,7 @@ struct Sia {
   std::string only = "any";   ///< the one move to draw, for ablations
 
   std::vector<BlockMove> moves() const;
-  Tensor estimate(GradientSource&, const MomentumStep&) const;
+  Tensor estimate(GradientSource&, MomentumStep&) const;
   void fields(Fields&);
 };
 

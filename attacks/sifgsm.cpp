@@ -29,7 +29,7 @@ Tensor scaled_gradient(GradientSource& source, const Tensor& images, const Partn
                              .draws = draws,
                              .scales = scales,
                              .per_image = images.numel() / n});
-    return source.gradient(mixes, count);
+    return std::vector{source.gradient(mixes, count)};
   };
   return source.average(copies, gradients, weights);
 }

@@ -1,8 +1,9 @@
 // The moves attacks are made of, each one fused kernel: steps with their projection, random starts, distances.
 //
 // Images are f32 [n,h,w,c] in [0, 1]; radii and step lengths are in pixel units. Every result lies in the ball around
-// the clean image and in [0, 1]. A pixel whose gradient is NaN stays where it is and is counted in `nan_count` (i64
-// [1]); a gradient of exactly zero moves nothing in L-infinity (attacks.md 0.3).
+// the clean image and in [0, 1]. A pixel whose gradient is NaN takes no step and is counted in `nan_count` (i64 [1]);
+// it stays where it is, unless the projection onto an L2 ball shrinks the whole perturbation. A gradient of exactly
+// zero moves nothing in L-infinity (attacks.md 0.3).
 #pragma once
 #include <optional>
 #include <vector>

@@ -36,7 +36,6 @@ Moments moments_of(const Tensor& x) {
 Tensor Stm::estimate(GradientSource& source, const MomentumStep& step) const {
   Tensor const& x = step.adv;
   const int64_t* const ids = step.clean.ids.data<int64_t>();
-  auto const stream_for = [&](Purpose purpose) { return step.key.with(purpose, step.key.stream); };
   int64_t const all_convolved = style == "randconv" ? copies : style == "mixed" ? copies / 2 : 0;
   Partners const partners = draw_partners(source, step, copies, PartnerClass::any);
   Moments const own = moments_of(x), others = moments_of(partners.pool);
@@ -52,18 +51,19 @@ Tensor Stm::estimate(GradientSource& source, const MomentumStep& step) const {
     int64_t const convolutions = shape.images * shape.convolved;
     Tensor const filters = Tensor::empty({convolutions, shape.filter()}, DType::f32, x.device());
     Tensor const convolved = Tensor::empty(x.shape().with(0, convolutions), DType::f32, x.device());
-    random_filters(x.stream(), filters.data<float>(), ids, stream_for(Purpose::initialise), shape);
+    random_filters(x.stream(), filters.data<float>(), ids, step.key.with(Purpose::initialise), shape);
     random_convolution(x.stream(), convolved.data<float>(), x.data<float>(), filters.data<float>(), shape);
     Moments const of_convolved = moments_of(convolved);
     Tensor const maps = Tensor::empty({shape.rows(), 2, shape.c}, DType::f32, x.device());
     style_maps(x.stream(), maps.data<float>(), own.mean.data<float>(), own.deviation.data<float>(),
                of_convolved.mean.data<float>(), of_convolved.deviation.data<float>(), others.mean.data<float>(),
-               others.deviation.data<float>(), partners.rows.data<int64_t>(), ids, stream_for(Purpose::augment), jitter,
-               shape);
+               others.deviation.data<float>(), partners.rows.data<int64_t>(), ids, step.key.with(Purpose::augment),
+               jitter, shape);
     Tensor const styled = Tensor::empty(x.shape().with(0, shape.rows()), DType::f32, x.device());
     styled_copies(x.stream(), styled.data<float>(), x.data<float>(), convolved.data<float>(), maps.data<float>(), ids,
-                  stream_for(Purpose::noise), StyleMix{.gamma = gamma, .reach = beta * step.eps}, shape);
-    return source.gradient(styled, count);  // with respect to the copy: the factor gamma changes no direction
+                  step.key, StyleMix{.gamma = gamma, .reach = beta * step.eps}, shape);
+    // With respect to the copy: the factor gamma changes no direction.
+    return std::vector{source.gradient(styled, count)};
   });
 }
 

@@ -57,8 +57,13 @@ void Tifgsm::fields(Fields& f) {
   frame.fields(f);
   f.text("kernel", kernel, "shape of the smoothing kernel", {"gaussian", "uniform", "linear"});
   f.integer("kernel_size", kernel_size,
-            "weights a side, an odd number; 0: the odd number nearest to 15/299 of the image", 0, 999);
+            "weights a side, an odd number; 0: the odd number nearest to 15/299 of the image, at least 3", 0, 999);
   diversity.fields(f);
+}
+
+void Tifgsm::validate() const {
+  diversity.resolved_rate();
+  if (kernel_size > 0) smoothing_weights(kernel, kernel_size);
 }
 
 namespace {

@@ -14,6 +14,7 @@ struct Tifgsm {
 
   Tensor estimate(GradientSource&, const MomentumStep&) const;
   void fields(Fields&);
+  void validate() const;
 };
 
 /// The odd number nearest to 15 side / 299, at least 3.

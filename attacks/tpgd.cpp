@@ -16,7 +16,7 @@ const AttackRegistry::Add tpgd = register_iterative<Tpgd>({
     .name = Tpgd::name,
     .summary = "PGD on the divergence from the clean prediction: the inner attack of TRADES, without labels",
     .paper = "Zhang et al., Theoretically principled trade-off between robustness and accuracy, ICML 2019, algorithm 1",
-    .rule = "x_0 = clamp(x + 0.001 N(0, I), 0, 1)\n"
+    .rule = "x_0 = P(x + jitter N(0, I))\n"
             "x_{t+1} = P(x_t + alpha sign(grad_{x_t} KL(p(x) || p(x_t)))),  p = softmax(f), p(x) constant\n"
             "P: |x_t - x|_inf <= eps, then [0, 1]",
     .facts = {{"norm", "linf"},

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "attacks/deepfool.h"
+#include "attacks/draws.h"
 #include "attacks/driver.h"
 #include "attacks/steps.h"
 #include "engine/ops/arithmetic.h"
@@ -37,7 +39,7 @@ void UapDeepFool::Config::fields(Fields& f) {
             65536);
   f.text("inner", inner, "what moves one image: across its nearest boundary, or by one gradient step",
          {"deepfool", "fgsm"});
-  f.integer("steps", steps, "steps of inner=deepfool", 1, 1000000);
+  f.integer("steps", steps, "steps of inner=deepfool; an image that needs the last of them does not count", 2, 1000000);
   f.number("overshoot", overshoot, "of inner=deepfool", 0, 10);
   f.number("inner_eps", inner_eps, "step length of inner=fgsm, in the norm of v", 0, 1e4);
   f.integer("target", target, "class to be mistaken for (inner=fgsm); -1: any other", -1, 1 << 30);
@@ -45,15 +47,19 @@ void UapDeepFool::Config::fields(Fields& f) {
 
 namespace {
 
+// What keeps a random model's draws apart, beside those of UniversalAttack.
+constexpr int of_updates = 2, of_judges = 3, of_passes = 4;
+
 std::string inner_spec(const UapDeepFool::Config& c) {
-  // In L2 whatever the ball of v, as the paper has it.
+  // In L2 whatever the ball of v, as the paper has it; the last step is not made, because what needs it does not count.
   if (c.inner == "deepfool")
-    return cat("deepfool:norm=l2,steps=", c.steps, ",overshoot=", format_number(double(c.overshoot)));
+    return cat("deepfool:norm=l2,steps=", c.steps - 1, ",overshoot=", format_number(double(c.overshoot)));
   return cat(c.norm == "l2" ? "fgm" : "fgsm", ":eps=", format_number(double(c.inner_eps)), ",target=", c.target);
 }
 
 /// What several images move v by: the mean of the signs of their updates, at the updates' mean size. The mean of the
 /// updates themselves would stop short of every boundary that some images push away from. One image moves v by its own.
+/// What the box cut off an image is no part of its update.
 Tensor joint_update(const Tensor& from, const Tensor& to) {
   Tensor update = to.clone();
   add_in_place(update, from, -1);
@@ -61,6 +67,13 @@ Tensor joint_update(const Tensor& from, const Tensor& to) {
   double size = 0;
   for (float length : l2_distance(to, from)) size += double(length) / double(to.dim(0));
   return scale(mean_sign(update), size / std::sqrt(double(to.numel() / to.dim(0))));
+}
+
+/// Clean predictions at these positions of the set.
+std::vector<int32_t> clean_at(const Crafting& c, const std::vector<int64_t>& positions) {
+  std::vector<int32_t> classes;
+  for (int64_t p : positions) classes.push_back(c.clean[static_cast<size_t>(p)]);
+  return classes;
 }
 
 }  // namespace
@@ -71,13 +84,15 @@ UapDeepFool::UapDeepFool(Config config) : c_(std::move(config)) {
   inner_ = make_attack(inner_spec(c_));
 }
 
-/// Moves v for the images of the batch that it does not fool yet; `clean` are their predictions without it.
-void UapDeepFool::update(const Crafting& c, Universal& u, const Batch& b, const std::vector<int32_t>& clean) const {
-  Passes const passes(c.model, at_once(c.options, std::min(c_.batch, int64_t(c.positions.size()))));
-  Batch moved{add_universal(b.x, u.values), b.y, b.ids};
-  Tensor const predicted = argmax(passes.logits(moved));
+/// Moves v for the images at these positions that it does not fool yet.
+void UapDeepFool::update(const Crafting& c, Universal& u, const std::vector<int64_t>& positions, int call) const {
+  int64_t const batch = std::min(c_.batch, std::ssize(c.positions));
+  Passes const passes(c.model, at_once(c.options, batch));
+  Batch const b = c.set.batch(positions, false, {});
+  Batch moved{add_universal(b.x, u.current), b.y, b.ids};
+  Tensor const predicted = argmax(passes.logits(moved, model_key(name(), c.options, of_updates, call)));
   u.queries += b.size();
-  auto const now = predicted.to_host<int32_t>();
+  auto const now = predicted.to_host<int32_t>(), clean = clean_at(c, positions);
   std::vector<int64_t> rows;
   for (size_t i = 0; i < now.size(); ++i)
     if (c_.target < 0 ? now[i] == clean[i] : now[i] != c_.target) rows.push_back(static_cast<int64_t>(i));
@@ -85,56 +100,86 @@ void UapDeepFool::update(const Crafting& c, Universal& u, const Batch& b, const 
 
   moved.y = predicted;  // what is to be left is what the model sees now
   moved = select(moved, rows);
+  bool const deepfool = c_.inner == "deepfool";
   AttackOptions options;
   options.seed = c.options.seed;
-  options.batch = at_once(c.options, std::min(c_.batch, int64_t(c.positions.size())));
-  options.evaluation = c_.inner == "deepfool";
+  options.step = call;
+  options.evaluation = deepfool;
+  // DeepFool passes an image once for each class that it might become.
+  int64_t const rivals = deepfool ? std::min<int64_t>(DeepFool{}.candidates, c.model.classes()) - 1 : 1;
+  options.batch = at_once(c.options, batch * rivals);
   AttackResult const r = inner_->run(c.model, moved, options);
   for (int64_t q : r.queries) u.queries += q;
   for (int64_t g : r.gradients) u.gradients += g;
-  if (!options.evaluation) u.gradients += moved.size();
+  if (!deepfool) {  // it keeps no books
+    u.queries += moved.size();
+    u.gradients += moved.size();
+  }
   u.nan_gradients += r.nan_gradients;
   // DeepFool that ran out of steps found no boundary: what it did is no direction towards one.
   std::vector<int64_t> arrived;
   for (size_t i = 0; i < rows.size(); ++i)
-    if (!options.evaluation || r.success[i]) arrived.push_back(static_cast<int64_t>(i));
+    if (!deepfool || r.success[i]) arrived.push_back(static_cast<int64_t>(i));
   if (arrived.empty()) return;
   Tensor const to = gather_rows(r.adversarial, arrived), from = gather_rows(moved.x, arrived);
-  shift_universal(u.values, joint_update(from, to), infinity);
-  u.values = project_universal(u.values, c_.norm, c_.eps);
+  shift_universal(u.current, joint_update(from, to), c_.norm == "linf" ? c_.eps : infinity);
+  if (c_.norm == "l2") u.current = project_universal(u.current, c_.norm, c_.eps);
   ++u.steps;
 }
 
-void UapDeepFool::pass(const Crafting& c, Universal& u) const {
-  auto const order = pass_order(c, name(), u.passes.size());
-  int64_t const n = static_cast<int64_t>(order.size());
-  auto const classes_of = [&](const std::vector<int64_t>& positions) {
-    std::vector<int32_t> classes;
-    for (int64_t p : positions) classes.push_back(c.clean[static_cast<size_t>(p)]);
-    return classes;
-  };
-  auto const some = [&](int64_t first, int64_t count) {
-    return std::vector<int64_t>{order.begin() + first, order.begin() + first + std::min(count, n - first)};
-  };
-  for (int64_t first = 0; first < n; first += c_.batch) {
-    auto const positions = some(first, c_.batch);
-    update(c, u, c.set.batch(positions, false, {}), classes_of(positions));
-  }
+UapDeepFool::Found UapDeepFool::measure(const Crafting& c, Universal& u, const Tensor& v,
+                                        const std::vector<int64_t>& positions, const DrawKey& key) const {
   constexpr int64_t images_a_pass = 64;
-  int64_t const at_a_time = at_once(c.options, std::min(images_a_pass, n));
+  int64_t const n = std::ssize(positions), at_a_time = at_once(c.options, std::min(images_a_pass, n));
   Passes const passes(c.model, at_a_time);
-  int64_t fooled = 0;
-  double objective = 0;
+  Found found;
   for (int64_t first = 0; first < n; first += at_a_time) {
-    auto const positions = some(first, at_a_time);
-    Batch const b = c.set.batch(positions, false, {});
-    Batch const moved{add_universal(b.x, u.values), b.y, b.ids};
-    Outputs const out = passes.evaluate(moved, attack_loss(moved, c_.target), {.logits = true, .loss = true});
-    fooled += count_fooled(out.logits, classes_of(positions), c_.target);
-    for (float l : out.loss.to_host<float>()) objective += double(l);
+    auto const begin = positions.begin() + first;
+    std::vector<int64_t> const some(begin, begin + std::min(at_a_time, n - first));
+    Batch const b = c.set.batch(some, false, {});
+    Batch const moved{add_universal(b.x, v), b.y, b.ids};
+    Outputs const out = passes.evaluate(moved, attack_loss(moved, c_.target), {.logits = true, .loss = true}, key);
+    found.fooled += count_fooled(out.logits, clean_at(c, some), c_.target);
+    for (float l : out.loss.to_host<float>()) found.objective += double(l);
   }
   u.queries += n;
-  u.passes.push_back({.objective = objective / double(n), .fooled = double(fooled) / double(n)});
+  return found;
+}
+
+/// Keeps the current v if none before fooled more of the judges.
+void UapDeepFool::judge(const Crafting& c, Universal& u, const std::vector<int64_t>& judges, int call) const {
+  int64_t const fooled = measure(c, u, u.current, judges, model_key(name(), c.options, of_judges, call)).fooled;
+  if (fooled < u.fooled) return;
+  u.fooled = fooled;
+  u.values = u.current.clone();
+}
+
+void UapDeepFool::pass(const Crafting& c, Universal& u) const {
+  constexpr int64_t judgements = 10, least_judges = 64;
+  int64_t const n = std::ssize(c.positions), number = std::ssize(u.passes);
+  // The same images all along, so few that judging ten times costs little beside the pass.
+  auto judges = pass_order(c, "uap-deepfool judges", 0);
+  judges.resize(static_cast<size_t>(std::min(n, std::max(n / judgements, least_judges))));
+  if (number == 0 && c_.target >= 0) {
+    auto const clean = clean_at(c, judges);
+    u.fooled = std::count(clean.begin(), clean.end(), static_cast<int32_t>(c_.target));
+  }
+  if (!u.current.defined()) u.current = u.values.clone();
+
+  auto const order = pass_order(c, name(), u.passes.size());
+  int64_t judged = u.steps;
+  for (int64_t first = 0; first < n; first += c_.batch) {
+    int64_t const end = std::min(first + c_.batch, n);
+    int const call = static_cast<int>(number * n + first);
+    update(c, u, {order.begin() + first, order.begin() + end}, call);
+    bool const due = end == n || end * judgements / n > first * judgements / n;
+    if (!due || u.steps == judged) continue;
+    judge(c, u, judges, call);
+    judged = u.steps;
+  }
+  Found const found =
+      measure(c, u, u.values, c.positions, model_key(name(), c.options, of_passes, static_cast<int>(number)));
+  u.passes.push_back({.objective = found.objective / double(n), .fooled = double(found.fooled) / double(n)});
   u.finished = u.passes.back().fooled >= 1 - double(c_.delta);
 }
 
@@ -164,10 +209,11 @@ const AttackRegistry::Add uap_deepfool(
         .name = "uap-deepfool",
         .summary = "one perturbation for all images, pushed across the boundary of one image after another",
         .paper = "Moosavi-Dezfooli et al., Universal adversarial perturbations, CVPR 2017, algorithm 1; inner=fgsm: "
-                 "Hirano, Minagawa & Takemoto, BMC Medical Imaging 2021",
+                 "Hirano, Minagi & Takemoto, BMC Medical Imaging 2021",
         .rule = "v = 0; until 1 - delta of the images are fooled, for x in a drawn order:\n"
-                "  if f(x + v) = f(x): r = DeepFool(x + v);  if it arrived: v <- P(v + r)\n"
-                "P: |v| <= eps in the norm;  x_adv = clamp(x + v, 0, 1)",
+                "  if f(x + v) = f(x): r = DeepFool(x + v);  if it needed fewer than `steps`: v <- P(v + r)\n"
+                "  every tenth of a pass: v* <- v if no v before fooled more of a drawn part of the set\n"
+                "P: |v| <= eps in the norm;  x_adv = clamp(x + v*, 0, 1)",
         .facts = {{"norm", "linf, l2"},
                   {"access", "universal"},
                   {"targeted", "with inner=fgsm"},

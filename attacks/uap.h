@@ -35,7 +35,8 @@ class Uap final : public AdamUniversal {
 };
 
 /// Moosavi-Dezfooli et al. 2017, algorithm 1: an image that v does not fool yet is pushed across its nearest boundary,
-/// and v with it; v is projected onto its ball after every update.
+/// and v with it; v is projected onto its ball after every update. Each update undoes what the last ones did across the
+/// same boundary, so of few classes the last v may fool hardly any image: the best v met is what is returned.
 class UapDeepFool final : public UniversalAttack {
  public:
   struct Config {
@@ -45,7 +46,7 @@ class UapDeepFool final : public UniversalAttack {
     int passes = 10;
     int64_t batch = 1;  ///< images that move v together; 1: one after another
     std::string inner = "deepfool";
-    int steps = 10;           ///< of DeepFool
+    int steps = 10;           ///< of DeepFool; an image that needs the last of them does not count
     float overshoot = 0.02f;  ///< of DeepFool
     float inner_eps = 0.0024f;
     int64_t target = -1;
@@ -72,7 +73,16 @@ class UapDeepFool final : public UniversalAttack {
   void pass(const Crafting&, Universal&) const override;
 
  private:
-  void update(const Crafting&, Universal&, const Batch&, const std::vector<int32_t>& clean) const;
+  /// A call's number tells its draws from other calls'.
+  void update(const Crafting&, Universal&, const std::vector<int64_t>& positions, int call) const;
+  void judge(const Crafting&, Universal&, const std::vector<int64_t>& judges, int call) const;
+  /// Of a perturbation on the images at these positions: sums.
+  struct Found {
+    int64_t fooled = 0;
+    double objective = 0;
+  };
+  Found measure(const Crafting&, Universal&, const Tensor& v, const std::vector<int64_t>& positions,
+                const DrawKey&) const;
   Config c_;
   std::unique_ptr<Attack> inner_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attacks/attack_books.h"
 #include "attacks/draws.h"
 #include "attacks/driver.h"
 #include "attacks/steps.h"
@@ -17,6 +18,8 @@ const Kernel<float*, const float*, const float*, const float*, const float*, flo
 const Kernel<float*, const float*, int64_t, int64_t, int64_t> universal_mean_sign{"universal_mean_sign"};
 const Kernel<float*, const float*, float, int64_t> universal_shift{"universal_shift"};
 const Kernel<int64_t*, const float*, int64_t> count_nan_f32{"count_nan_f32"};
+
+constexpr int of_crafting = 0, of_evaluation = 1;  // what keeps a random model's draws apart
 
 /// A batch as a set to craft on.
 class BatchAsSet final : public BatchSource {
@@ -39,29 +42,42 @@ class BatchAsSet final : public BatchSource {
   std::vector<std::string> names_;
 };
 
-void check_labels(const std::string& attack, const std::vector<int32_t>& labels, int64_t target, int64_t classes) {
-  require(target < classes, "attack ", attack, ": target ", target, " for a model of ", classes, " classes");
-  for (int32_t label : labels)
-    require(label >= 0 && label < classes, "attack ", attack, ": label ", label, " for a model of ", classes,
-            " classes");
-}
+/// A set that tells how many images each batch taken from it has: crafting is watched, and stopped, wherever it goes
+/// on.
+class WatchedSet final : public BatchSource {
+ public:
+  WatchedSet(const BatchSource& set, std::function<void(int64_t)> taken) : set_(set), taken_(std::move(taken)) {}
+  int64_t size() const override { return set_.size(); }
+  int64_t classes() const override { return set_.classes(); }
+  Shape image_shape() const override { return set_.image_shape(); }
+  const std::vector<int32_t>& labels() const override { return set_.labels(); }
+  const std::vector<std::string>& class_names() const override { return set_.class_names(); }
+  Batch batch(const std::vector<int64_t>& positions, bool augment, const DrawKey& key) const override {
+    taken_(std::ssize(positions));
+    return set_.batch(positions, augment, key);
+  }
+
+ private:
+  const BatchSource& set_;
+  std::function<void(int64_t)> taken_;
+};
 
 /// A copy whose tensors are its own.
 Universal own(Universal u) {
-  for (Tensor* t : {&u.values, &u.adam.exp_avg, &u.adam.exp_avg_sq})
+  for (Tensor* t : {&u.values, &u.current, &u.adam.exp_avg, &u.adam.exp_avg_sq})
     if (t->defined()) *t = t->clone();
   return u;
 }
 
-std::vector<int32_t> clean_predictions(const Crafting& c) {
+std::vector<int32_t> clean_predictions(const Crafting& c, const DrawKey& key) {
   constexpr int64_t images_a_pass = 64;
-  int64_t const at_a_time = at_once(c.options, images_a_pass), n = static_cast<int64_t>(c.positions.size());
+  int64_t const n = std::ssize(c.positions), at_a_time = at_once(c.options, std::min(images_a_pass, n));
   Passes const passes(c.model, at_a_time);
   std::vector<int32_t> all(c.set.labels().size(), -1);
   for (int64_t first = 0; first < n; first += at_a_time) {
     auto const begin = c.positions.begin() + first;
     std::vector<int64_t> const some(begin, begin + std::min(at_a_time, n - first));
-    auto const part = argmax(passes.logits(c.set.batch(some, false, {}))).to_host<int32_t>();
+    auto const part = argmax(passes.logits(c.set.batch(some, false, {}), key)).to_host<int32_t>();
     for (size_t i = 0; i < some.size(); ++i) all[static_cast<size_t>(some[i])] = part[i];
   }
   return all;
@@ -130,28 +146,40 @@ Tensor project_universal(const Tensor& v, const std::string& norm, float eps) {
 
 Universal UniversalAttack::craft(Classifier& model, const BatchSource& set, const AttackOptions& options,
                                  const AfterPass& after_pass, Universal from) const {
-  int64_t const target = threat().target;
-  check_labels(name(), set.labels(), target, model.classes());
-  Crafting crafting{.model = model, .set = set, .options = options, .positions = {}, .clean = {}};
+  int64_t const target = threat().target, total = passes();
+  check_goals(name(), {{}, Tensor::from(set.labels(), {set.size()}), {}}, target, model.classes());
+  Universal u = from.values.defined() ? std::move(from) : begin(set.image_shape(), options);
+  u.finished = u.finished || total == 0;
+  std::vector<int64_t> positions;
   for (size_t i = 0; i < set.labels().size(); ++i)
-    if (set.labels()[i] != target) crafting.positions.push_back(static_cast<int64_t>(i));
-  require(!crafting.positions.empty(), "attack ", name(), ": no images to craft on",
+    if (set.labels()[i] != target) positions.push_back(static_cast<int64_t>(i));
+  require(!positions.empty(), "attack ", name(), ": no images to craft on",
           target < 0 ? "" : " but those of the target class");
 
-  Universal u = from.values.defined() ? std::move(from) : begin(set.image_shape(), options);
+  int64_t const n = std::ssize(positions);
+  int64_t taken = 0;  // in this pass, which may take an image more than once
+  auto const tell = [&] {
+    if (options.progress)
+      options.progress({.done = std::ssize(u.passes) * n + std::clamp(taken, int64_t{0}, n), .total = total * n});
+  };
+  WatchedSet const watched(set, [&](int64_t images) {
+    taken += images;
+    tell();
+  });
+  Crafting crafting{.model = model, .set = watched, .options = options, .positions = std::move(positions), .clean = {}};
   if (!u.finished && needs_clean_predictions()) {
-    crafting.clean = clean_predictions(crafting);
-    if (u.passes.empty()) u.queries += static_cast<int64_t>(crafting.positions.size());
+    taken = -n;  // before the first pass
+    crafting.clean = clean_predictions(crafting, model_key(name(), options, of_crafting, -1));
+    if (u.passes.empty()) u.queries += n;
   }
-  int64_t const total = passes();
-  u.finished = u.finished || total == 0;
   while (!u.finished) {
     u = own(std::move(u));
+    taken = 0;
     pass(crafting, u);
-    int64_t const done = static_cast<int64_t>(u.passes.size());
-    u.finished = u.finished || done >= total;
+    taken = 0;
+    u.finished = u.finished || std::ssize(u.passes) >= total;
     if (after_pass) after_pass(u);
-    if (options.progress) options.progress({.done = done, .total = total});
+    tell();
   }
   check(!options.strict || u.nan_gradients == 0, "attack ", name(), ": the gradient is NaN at ", u.nan_gradients,
         " pixels");
@@ -168,10 +196,10 @@ AttackResult UniversalAttack::attack(Classifier& model, const Universal& u, cons
 
   int64_t const target = threat().target;
   auto const labels = batch.y.to_host<int32_t>();
-  check_labels(name(), labels, target, model.classes());
+  check_goals(name(), batch, target, model.classes());
   Passes const passes(model, options.batch);
-  DrawKey const key = draw_key(name(), options, Purpose::noise, 0, 0);
-  auto const before = argmax(passes.logits(batch, key)).to_host<int32_t>();
+  auto const key = [&](int pass) { return model_key(name(), options, of_evaluation, 0, pass); };
+  auto const before = argmax(passes.logits(batch, key(0))).to_host<int32_t>();
   // Images that are wrong to begin with, or of the target class, stay as they are.
   std::vector<int64_t> untouched;
   for (size_t i = 0; i < labels.size(); ++i) {
@@ -180,7 +208,7 @@ AttackResult UniversalAttack::attack(Classifier& model, const Universal& u, cons
   }
   if (!untouched.empty()) scatter_rows(result.adversarial, gather_rows(batch.x, untouched), untouched);
   Batch const attacked{result.adversarial, batch.y, batch.ids};
-  Outputs const out = passes.evaluate(attacked, attack_loss(attacked, target), {.logits = true, .loss = true}, key);
+  Outputs const out = passes.evaluate(attacked, attack_loss(attacked, target), {.logits = true, .loss = true}, key(1));
   auto const after = argmax(out.logits).to_host<int32_t>();
   for (size_t i = 0; i < labels.size(); ++i) {
     bool const open = result.clean_correct[i] && labels[i] != target;
@@ -233,15 +261,16 @@ void AdamUniversal::pass(const Crafting& c, Universal& u) const {
   for (int64_t first = 0; first < n; first += batch) {
     int64_t const count = std::min(batch, n - first);
     Batch const clean = c.set.batch({order.begin() + first, order.begin() + first + count}, false, {});
-    DrawKey const key = draw_key(name(), c.options, Purpose::noise, static_cast<int>(u.steps >> 16),
-                                 static_cast<int>(u.steps & 0xffff));
-    Batch const composed{compose(u.values, clean, key), clean.y, clean.ids};
+    int const step = static_cast<int>(u.steps);
+    DrawKey const pose = draw_key(name(), c.options, Purpose::noise, 0, step);
+    Batch const composed{compose(u.values, clean, pose), clean.y, clean.ids};
     // Not only the direction: how much an image weighs in the mean is the loss's own.
     Loss loss = attack_loss(composed, p.target);
     loss.direction_only = false;
-    Outputs const out = passes.evaluate(composed, loss, {.logits = true, .loss = true, .input_gradient = true}, key);
+    Outputs const out = passes.evaluate(composed, loss, {.logits = true, .loss = true, .input_gradient = true},
+                                        model_key(name(), c.options, of_crafting, step));
     count_nan_f32(bad.stream(), bad.data<int64_t>(), out.input_gradient.data<float>(), out.input_gradient.numel());
-    u.adam.ascend(u.values, gradient(u.values, clean, out, key), p.low, p.high, bad);
+    u.adam.ascend(u.values, gradient(u.values, clean, out, pose), p.low, p.high, bad);
     u.values = after_step(u.values);
     ++u.steps;
 

@@ -25,9 +25,10 @@ struct CraftingPass {
 /// struct is handed out.
 struct Universal {
   Tensor values;         ///< f32 [h,w,c] in [-eps, eps], or a patch [p,p,c] in [0, 1]
+  Tensor current;        ///< what the next step moves, where `values` are the best met so far; else undefined
   Adam adam;             ///< its moments, where Adam moves the values
   int64_t steps = 0;     ///< updates, or directions tried
-  double objective = 0;  ///< sum over the set, and images fooled, at these values: where the next step depends on them
+  double objective = 0;  ///< sum over the set, and images fooled, at `values`: where the next step depends on them
   int64_t fooled = 0;
   bool finished = false;
   std::vector<CraftingPass> passes;
@@ -48,7 +49,7 @@ class UniversalAttack : public Attack {
  public:
   /// Called after every pass.
   using AfterPass = std::function<void(const Universal&)>;
-  /// Crafts on the set, from the beginning or from where `from` stands.
+  /// Crafts on the set, from the beginning or from where `from` stands. Tells the progress with every batch it takes.
   Universal craft(Classifier&, const BatchSource& set, const AttackOptions&, const AfterPass& = {},
                   Universal from = {}) const;
   /// The images with the perturbation: f32 [n,h,w,c] in [0, 1]. Random poses are drawn by the images' ids.
@@ -122,7 +123,7 @@ Tensor mean_gradient(const Tensor& x, const Tensor& v, const Tensor& gradient, c
 Tensor mean_sign(const Tensor& delta);
 /// clamp(v + delta, -limit, limit), in place.
 void shift_universal(Tensor& v, const Tensor& delta, float limit);
-/// v scaled to the L2 norm eps if it is longer; or limited to [-eps, eps].
+/// v in its ball: scaled to the L2 norm eps if it is longer, or limited to [-eps, eps].
 Tensor project_universal(const Tensor& v, const std::string& norm, float eps);
 
 }  // namespace mith

@@ -25,6 +25,7 @@ void write_universal(const std::filesystem::path& path, const Universal& u, cons
       {"numbers", Tensor::from(numbers, {std::ssize(numbers)}, Device::cpu)},
       {"values", u.values.to(Device::cpu)},
   };
+  if (u.current.defined()) tensors.push_back({"current", u.current.to(Device::cpu)});
   if (u.adam.exp_avg.defined()) {
     tensors.push_back({"exp_avg", u.adam.exp_avg.to(Device::cpu)});
     tensors.push_back({"exp_avg_sq", u.adam.exp_avg_sq.to(Device::cpu)});
@@ -55,6 +56,7 @@ Universal read_universal(const std::filesystem::path& path, const std::string& s
   u.adam.rate = real[1];
   for (size_t i = 2; i < real.size(); i += 2) u.passes.push_back({.objective = real[i], .fooled = real[i + 1]});
   u.values = named("values").to(default_device());
+  if (file.find("current")) u.current = named("current").to(default_device());
   if (file.find("exp_avg")) {
     u.adam.exp_avg = named("exp_avg").to(default_device());
     u.adam.exp_avg_sq = named("exp_avg_sq").to(default_device());

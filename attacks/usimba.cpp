@@ -2,32 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numbers>
 
 #include "attacks/draws.h"
-#include "kernels/launch/table.h"
 
 namespace mith {
 namespace {
-
-const Kernel<float*, const float*, const float*, const float*, float, float, int64_t, int64_t, int64_t, int64_t>
-    universal_step{"universal_step"};
-
-/// Wave k of n samples, of length 1.
-std::vector<float> cosine_wave(int64_t k, int64_t n) {
-  std::vector<float> wave;
-  double const size = std::sqrt((k == 0 ? 1.0 : 2.0) / double(n));
-  for (int64_t i = 0; i < n; ++i)
-    wave.push_back(static_cast<float>(size * std::cos(std::numbers::pi * double((2 * i + 1) * k) / double(2 * n))));
-  return wave;
-}
-
-std::vector<float> unit(int64_t k, int64_t n) {
-  std::vector<float> v(static_cast<size_t>(n), 0.f);
-  v[static_cast<size_t>(k)] = 1;
-  return v;
-}
 
 /// Softmax probability of one class.
 double probability(const float* z, int64_t classes, int32_t of) {
@@ -38,18 +17,6 @@ double probability(const float* z, int64_t classes, int32_t of) {
 }
 
 }  // namespace
-
-Direction cosine_direction(const Shape& image, int64_t index) {
-  int64_t const c = image[2], frequency = index / c;
-  return {.down = cosine_wave(frequency / image[1], image[0]),
-          .across = cosine_wave(frequency % image[1], image[1]),
-          .channel = index % c};
-}
-
-Direction pixel_direction(const Shape& image, int64_t index) {
-  int64_t const c = image[2], pixel = index / c;
-  return {.down = unit(pixel / image[1], image[0]), .across = unit(pixel % image[1], image[1]), .channel = index % c};
-}
 
 void USimba::Config::fields(Fields& f) {
   f.number("eps", eps, "radius of the ball of v, in pixel units; norm=l2 has no default", 0, 1e4);
@@ -67,35 +34,19 @@ USimba::USimba(Config config) : c_(std::move(config)) {
   require(c_.norm == "l2" || c_.eps <= 1, "attack u-simba: eps=", c_.eps, " with norm=linf lies outside [0, 1]");
 }
 
-/// All directions, each once: the low frequencies first, in a drawn order, then ring after ring around them.
-std::vector<int64_t> USimba::direction_order(const Shape& image, const AttackOptions& options, int64_t round) const {
-  int64_t const h = image[0], w = image[1], c = image[2];
+/// All directions, each once: the low frequencies first, then square after square around them.
+DirectionOrder USimba::direction_order(const Shape& image, const AttackOptions& options, int64_t round) const {
   DrawKey const key = draw_key(name(), options, Purpose::shuffle, static_cast<int>(round), 0);
-  if (c_.basis == "pixel") return shuffled(h * w * c, key);
-  std::vector<int64_t> order;
-  uint16_t ring = 0;
-  for (int64_t from = 0, to = c_.freq_dim; from < std::max(h, w); from = to, to += c_.stride, ++ring) {
-    std::vector<int64_t> block;
-    for (int64_t u = 0; u < std::min(h, to); ++u)
-      for (int64_t v = u < from ? from : 0; v < std::min(w, to); ++v)
-        for (int64_t k = 0; k < c; ++k) block.push_back((u * w + v) * c + k);
-    DrawKey of_ring = key;
-    of_ring.stream = static_cast<uint16_t>(key.stream + ring);
-    for (int64_t p : shuffled(static_cast<int64_t>(block.size()), of_ring))
-      order.push_back(block[static_cast<size_t>(p)]);
-  }
-  return order;
+  if (c_.basis == "pixel") return {image, std::max(image[0], image[1]), 0, key, 0};
+  return {image, c_.freq_dim, c_.stride, key, 0};
 }
 
 /// v + step * direction, projected.
-Tensor USimba::moved(const Tensor& v, const Direction& d, float step) const {
-  int64_t const h = v.dim(0), w = v.dim(1), c = v.dim(2);
-  Tensor out = Tensor::empty_like(v);
-  bool const linf = c_.norm == "linf";
-  universal_step(v.stream(), out.data<float>(), v.data<float>(), Tensor::from(d.down, {h}).data<float>(),
-                 Tensor::from(d.across, {w}).data<float>(), step,
-                 linf ? c_.eps : std::numeric_limits<float>::infinity(), d.channel, h, w, c);
-  return linf ? out : project_universal(out, c_.norm, c_.eps);
+Tensor USimba::moved(const Tensor& v, const Directions& directions, const Direction& d, float step) const {
+  Tensor const out = v.clone();
+  Tensor state = out.view({1, v.dim(0), v.dim(1), v.dim(2)});
+  directions.move(state, {{.taken = directions.step(d, step), .tried = {}}});
+  return project_universal(out, c_.norm, c_.eps);
 }
 
 std::vector<USimba::Score> USimba::scores(const Crafting& c, Universal& u,
@@ -130,17 +81,16 @@ void USimba::pass(const Crafting& c, Universal& u) const {
     u.objective = sign * before.probability;
     u.fooled = before.fooled;
   }
-  int64_t round = -1;
-  std::vector<int64_t> order;
+  Directions const directions(c_.basis == "dct" ? Basis::dct : Basis::pixel, image, u.values.device());
+  // The order goes on where the last pass left it, and is drawn anew when it is used up.
+  DirectionOrder order = direction_order(image, c.options, u.steps / image.numel());
+  for (int64_t used = u.steps % image.numel(); used > 0; --used) order.next();
   auto const done = [&] { return double(u.fooled) >= (1 - double(c_.delta)) * n; };
   for (int i = 0; i < directions_a_pass && u.steps < c_.steps && !done(); ++i, ++u.steps) {
-    if (round != u.steps / image.numel()) {
-      round = u.steps / image.numel();
-      order = direction_order(image, c.options, round);
-    }
-    int64_t const index = order[static_cast<size_t>(u.steps % image.numel())];
-    Direction const d = c_.basis == "dct" ? cosine_direction(image, index) : pixel_direction(image, index);
-    std::vector<Tensor> const candidates{moved(u.values, d, -c_.step), moved(u.values, d, c_.step)};
+    if (order.exhausted()) order = direction_order(image, c.options, u.steps / image.numel());
+    Direction const d = order.next();
+    std::vector<Tensor> const candidates{moved(u.values, directions, d, -c_.step),
+                                         moved(u.values, directions, d, c_.step)};
     auto const found = scores(c, u, candidates);
     size_t const better = sign * found[1].probability > sign * found[0].probability;
     if (!(sign * found[better].probability > u.objective)) continue;

@@ -1,18 +1,9 @@
 // U-SimBA: one perturbation for all images from scores alone (Koga & Takemoto 2022).
 #pragma once
+#include "attacks/dct.h"
 #include "attacks/universal.h"
 
 namespace mith {
-
-/// A direction of rank one in one channel: down[i] * across[j].
-struct Direction {
-  std::vector<float> down, across;
-  int64_t channel = 0;
-};
-/// Direction number `index` of an orthonormal basis of images [h,w,c]: waves of the two-dimensional cosine transform,
-/// index = (u * w + v) * c + channel, or single pixels.
-Direction cosine_direction(const Shape& image, int64_t index);
-Direction pixel_direction(const Shape& image, int64_t index);
 
 class USimba final : public UniversalAttack {
  public:
@@ -54,8 +45,8 @@ class USimba final : public UniversalAttack {
     int64_t fooled = 0;
   };
   std::vector<Score> scores(const Crafting&, Universal&, const std::vector<Tensor>& candidates) const;
-  std::vector<int64_t> direction_order(const Shape& image, const AttackOptions&, int64_t round) const;
-  Tensor moved(const Tensor& v, const Direction&, float step) const;
+  DirectionOrder direction_order(const Shape& image, const AttackOptions&, int64_t round) const;
+  Tensor moved(const Tensor& v, const Directions&, const Direction&, float step) const;
   Config c_;
 };
 

@@ -30,7 +30,7 @@ Tensor Usmm::estimate(GradientSource& source, const MomentumStep& step) const {
     if (usmm_grad == "chain")
       masked_mixes_back(gradients.stream(), gradients.data<float>(), step.adv.data<float>(),
                         partners.pool.data<float>(), partners.rows.data<int64_t>(), mask, shape);
-    return gradients;
+    return std::vector{gradients};
   });
 }
 
@@ -50,7 +50,7 @@ namespace {
 const AttackRegistry::Add usmm = register_momentum<Usmm>({
     .name = Usmm::name,
     .summary = "momentum steps on copies scaled evenly and masked by images of other classes",
-    .paper = "Wang et al., Improving adversarial transferability by uniform scale and mix mask, arXiv 2311.12051",
+    .paper = "Wang et al., Boost adversarial transferability by uniform scale and mix mask method, arXiv 2311.12051",
     .rule = "c_ij = clamp(s_i x_t M_j, 0, 1),  s_i = low + (high - low) i / (scales - 1),  M_j = 1 - r + 2 r x'_j\n"
             "g = mean over i, j of grad_c CE(f(c_ij), y)  (usmm_grad=chain: grad_x), x' clean, of another class\n"
             "m_{t+1} = mu m_t + g / mean|g|\n"

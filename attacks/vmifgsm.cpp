@@ -12,7 +12,7 @@ Tensor variance_tuned(const C& c, GradientSource& source, MomentumStep& step, co
   Tensor tuned = step.memory.defined() ? add(gradient, step.memory) : gradient;
   if (c.neighbours == 0 || step.iteration + 1 == step.steps) return tuned;
   step.memory = source.average(c.neighbours, [&](int64_t first, int64_t count) {
-    return source.gradient(uniform_neighbours(step, centre, c.beta * step.eps, first, count), count);
+    return std::vector{source.gradient(uniform_neighbours(step, centre, c.beta * step.eps, first, count), count)};
   });
   add_in_place(step.memory, gradient, -1);
   return tuned;

@@ -1,8 +1,11 @@
 // Models and images for the attacks on scores: not square, of two channels, written out on the host.
 #pragma once
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +52,17 @@ struct Certain final : HostModel {
   }
 };
 
+/// Notes what its first layer that draws would draw in each pass.
+struct Drawing final : Linear {
+  Drawing() : Linear(3, 0.3) {}
+  bool randomised() const override { return true; }
+  Outputs run(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) override {
+    draws.push_back(random_bits(key.with(Purpose::dropout, 0), 0, 0));
+    return Linear::run(b, cotangent, want, key);
+  }
+  std::vector<uint32_t> draws;
+};
+
 /// n random images in [low, high], labelled as the model sees them, so that every one is right to begin with.
 inline Batch images_of(Classifier& model, int64_t n, float low = 0, float high = 1) {
   std::vector<float> x;
@@ -69,6 +83,19 @@ inline int64_t successes(const AttackResult& r) {
 }
 inline AttackResult run(const std::string& spec, Classifier& model, const Batch& b, const AttackOptions& options = {}) {
   return make_attack(spec)->run(model, b, options);
+}
+
+/// Every pass of the attack gives a model that draws something new to draw from.
+inline void check_draws_anew(const std::string& spec) {
+  CAPTURE(spec);
+  Drawing model;
+  Batch const b = images_of(model, 8);
+  model.draws.clear();
+  AttackOptions options;
+  options.batch = 256;  // what is asked for at one time is one pass
+  run(spec, model, b, options);
+  CHECK(model.draws.size() > 1);
+  CHECK(std::set(model.draws.begin(), model.draws.end()).size() == model.draws.size());
 }
 
 /// z_y - max_{i != y} z_i of each row.

@@ -116,6 +116,54 @@ class Attacking(Scratch):
         self.assertEqual(a, b)
         self.assertEqual(a, c)
 
+    def test_fewer_images_than_a_batch_are_one_batch(self):
+        for out, batch in (("all", 20), ("more", 128)):  # whatever the library makes of a batch's size
+            self.attack("--attack", "pgd:eps=8/255,steps=2", "--batch", batch, out=out)
+        few, many = ((self.dir / out / "pgd/adversarial.npy").read_bytes() for out in ("all", "more"))
+        self.assertEqual(few, many)
+
+    def test_images_that_were_wrong_stay_as_they_are(self):
+        specs = ["fgsm", "pgd:steps=3", "mifgsm:steps=3", "square:eps=0.1,queries=20", "deepfool", "apgd-ce:steps=3",
+                 "uap:passes=1", "patch:passes=1", "patch-eot:passes=1"]
+        self.attack(*(option for spec in specs for option in ("--attack", spec)))
+        run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--report", self.dir / "r", "--dump",
+            self.dir / "dump")
+        clean = read_npy(self.dir / "dump/images.npy")[2]
+        size = len(clean) // 20
+        for spec in specs:
+            with self.subTest(spec=spec):
+                folder = self.dir / "out" / spec.split(":")[0]
+                labels, found, adversarial = (read_npy(folder / f"{name}.npy")[2] for name in
+                                              ("labels", "clean_predictions", "adversarial"))
+                same = [adversarial[i * size:(i + 1) * size] == clean[i * size:(i + 1) * size] for i in range(20)]
+                wrong = [labels[i] != found[i] for i in range(20)]
+                self.assertIn(True, wrong)
+                self.assertTrue(all(same[i] for i in range(20) if wrong[i]))
+                self.assertFalse(all(same))
+
+    def test_a_single_image(self):
+        self.attack("--attack", "fgsm:eps=0", "--png")
+        labels, found = (read_npy(self.dir / f"out/fgsm/{name}.npy")[2] for name in ("labels", "clean_predictions"))
+        right = next(i for i in range(20) if labels[i] == found[i])
+        [image] = (self.dir / "out/fgsm/png").rglob(f"{right:06d}*.png")
+        folder = self.dir / "images"
+        for part in ("train", "val"):
+            shutil.copytree(self.dir / "out/fgsm/png", folder / part)
+        (folder / "test" / image.parent.name).mkdir(parents=True)
+        shutil.copy(image, folder / "test" / image.parent.name)
+        specs = ["pgd", "deepfool", "autoattack:steps=3,queries=5", "admix:steps=2", "uap:passes=1"]
+        done = run("mith-attack", "--model", self.baseline, "--data", f"{folder}:test", "--out", self.dir / "one",
+                   "--json", *(option for spec in specs for option in ("--attack", spec)))
+        clean, *rows = json.loads(done.stdout)["rows"]
+        self.assertEqual((clean["n"], clean["accuracy"], len(rows)), (1, 1, len(specs)))
+        for row in rows:
+            with self.subTest(attack=row["attack"]):
+                self.assertEqual((row["n"], row["attacked"]), (1, 1))
+                self.assertEqual(row["attack_success_rate"], 1 - row["accuracy"])
+                if not row["attack"].startswith("autoattack"):  # which keeps an image that resists as it was
+                    self.assertGreater(row["linf_max"], 0)
+                self.assertEqual(read_npy(self.dir / "one" / row["folder"] / "adversarial.npy")[1], (1, 32, 32, 3))
+
     def test_limit_is_stratified(self):
         self.attack("--attack", "fgsm", "--limit", 10)
         labels = read_npy(self.dir / "out/fgsm/labels.npy")[2]

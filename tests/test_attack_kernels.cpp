@@ -1,14 +1,11 @@
 // The fused kernels of attacks, called as the attacks call them, between guard bands: steps, projections, starts,
 // noise, distances.
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "engine/tensor/tensor.h"
-#include "kernels/launch/philox.h"
 #include "kernels/launch/table.h"
+#include "tests/guarded.h"
 
 using namespace mith;
 
@@ -32,45 +29,13 @@ const Stream& stream() { return stream_of(default_device()); }
 float const not_a_number = std::nanf("");
 float const infinity = std::numeric_limits<float>::infinity();
 
-/// Device pixels with a guard band on both sides.
-class Guarded {
- public:
-  explicit Guarded(const Pixels& values) : n_(values.size()) {
-    Pixels all(n_ + 2 * band, guard);
-    std::copy(values.begin(), values.end(), all.begin() + band);
-    tensor_ = Tensor::from(all, {int64_t(all.size())});
-  }
-  float* data() const { return tensor_.data<float>() + band; }
-  /// The values; fails if a guard was overwritten.
-  Pixels read() const {
-    Pixels const all = tensor_.to_host<float>();
-    for (size_t i = 0; i < band; ++i) {
-      CHECK(all[i] == guard);
-      CHECK(all[band + n_ + i] == guard);
-    }
-    return Pixels(all.begin() + band, all.end() - band);
-  }
-
- private:
-  static constexpr size_t band = 16;
-  static constexpr float guard = 777;
-  size_t n_;
-  Tensor tensor_;
-};
-
-Pixels uniform_pixels(size_t n, uint64_t seed, float low = 0, float high = 1) {
-  Pixels v;
-  for (size_t i = 0; i < n; ++i) v.push_back(low + (high - low) * uniform({.seed = seed}, 0, i));
-  return v;
-}
-
 struct Stepped {
   Pixels adv;
   int64_t nan_count;
 };
 
 Stepped linf_step(const Pixels& adv, const Pixels& x, const Pixels& g, float alpha, float eps) {
-  Guarded const a(adv), origin(x), gradient(g);
+  GuardedValues const a(adv), origin(x), gradient(g);
   Tensor const count = Tensor::zeros({1}, DType::i64);
   linf_sign_step(stream(), a.data(), origin.data(), gradient.data(), alpha, eps, count.data<int64_t>(),
                  int64_t(adv.size()));
@@ -78,7 +43,7 @@ Stepped linf_step(const Pixels& adv, const Pixels& x, const Pixels& g, float alp
 }
 
 Stepped l2_step(const Pixels& adv, const Pixels& x, const Pixels& g, const Ids& ids, float alpha, float eps) {
-  Guarded const a(adv), origin(x), gradient(g);
+  GuardedValues const a(adv), origin(x), gradient(g);
   Tensor const count = Tensor::zeros({1}, DType::i64), id = Tensor::from(ids, {int64_t(ids.size())});
   l2_normalized_step(stream(), a.data(), origin.data(), gradient.data(), id.data<int64_t>(),
                      DrawKey{.seed = 4, .purpose = Purpose::noise}, alpha, eps, count.data<int64_t>(),
@@ -87,7 +52,7 @@ Stepped l2_step(const Pixels& adv, const Pixels& x, const Pixels& g, const Ids& 
 }
 
 Pixels noisy(const Noise& kernel, const Pixels& x, const Ids& ids, float eps) {
-  Guarded const out(Pixels(x.size(), not_a_number)), origin(x);
+  GuardedValues const out(Pixels(x.size(), not_a_number)), origin(x);
   Tensor const id = Tensor::from(ids, {int64_t(ids.size())});
   kernel(stream(), out.data(), origin.data(), id.data<int64_t>(), DrawKey{.seed = 8, .purpose = Purpose::attack_start},
          eps, int64_t(ids.size()), int64_t(x.size() / ids.size()));
@@ -96,7 +61,7 @@ Pixels noisy(const Noise& kernel, const Pixels& x, const Ids& ids, float eps) {
 
 /// `radius` 0: eps u, 1: uniform in the ball, 2: eps.
 Pixels l2_start(const Pixels& x, const Ids& ids, float eps, int radius) {
-  Guarded const out(Pixels(x.size(), not_a_number)), origin(x);
+  GuardedValues const out(Pixels(x.size(), not_a_number)), origin(x);
   Tensor const id = Tensor::from(ids, {int64_t(ids.size())});
   l2_random_start(stream(), out.data(), origin.data(), id.data<int64_t>(),
                   DrawKey{.seed = 8, .purpose = Purpose::attack_start}, eps, radius, int64_t(ids.size()),
@@ -105,7 +70,7 @@ Pixels l2_start(const Pixels& x, const Ids& ids, float eps, int radius) {
 }
 
 Pixels distances(const Distance& kernel, const Pixels& a, const Pixels& b, size_t images) {
-  Guarded const out(Pixels(images, not_a_number)), left(a), right(b);
+  GuardedValues const out(Pixels(images, not_a_number)), left(a), right(b);
   kernel(stream(), out.data(), left.data(), right.data(), int64_t(images), int64_t(a.size() / images));
   return out.read();
 }
@@ -135,7 +100,7 @@ TEST_CASE("linf_sign_step: both zeros and NaN stay, NaN is counted") {
 
 TEST_CASE("linf_sign_step: stays in the ball and in [0, 1], at any size") {
   for (size_t n : {1, 7, 1000, 100003}) {
-    Pixels const x = uniform_pixels(n, 1), start = uniform_pixels(n, 2), sign = uniform_pixels(n, 3, -1, 1);
+    Pixels const x = uniform_values(n, 1), start = uniform_values(n, 2), sign = uniform_values(n, 3, -1, 1);
     float const eps = 0.03f, alpha = 0.01f;
     Pixels adv = x, g = sign;
     for (size_t i = 0; i < n; ++i) adv[i] = std::min(std::max(x[i] + eps * (2 * start[i] - 1), 0.0f), 1.0f);
@@ -155,7 +120,7 @@ TEST_CASE("linf_sign_step: stays in the ball and in [0, 1], at any size") {
 }
 
 TEST_CASE("linf_project: onto the ball and the box, keeping NaN") {
-  Guarded const a({0.9f, 0.1f, 0.5f, 1.5f, -1, not_a_number}), x({0.5f, 0.5f, 0.5f, 0.95f, 0.05f, 0.5f});
+  GuardedValues const a({0.9f, 0.1f, 0.5f, 1.5f, -1, not_a_number}), x({0.5f, 0.5f, 0.5f, 0.95f, 0.05f, 0.5f});
   linf_project(stream(), a.data(), x.data(), 0.25f, 6);
   Pixels const moved = a.read();
   CHECK(Pixels(moved.begin(), moved.begin() + 5) == Pixels{0.75f, 0.25f, 0.5f, 1, 0});
@@ -201,7 +166,7 @@ TEST_CASE("gaussian_noise: of mean 0 and the given deviation, keyed by image, in
 
 TEST_CASE("l2_normalized_step: moves alpha along the gradient, whatever its size") {
   size_t const d = 301;
-  Pixels const x(d, 0.5f), direction = uniform_pixels(d, 5, -1, 1);
+  Pixels const x(d, 0.5f), direction = uniform_values(d, 5, -1, 1);
   double const norm = length(direction, Pixels(d, 0));
   for (float size : {1.0f, 1e-30f, 1e-38f, 1e30f}) {
     Pixels g = direction;
@@ -217,7 +182,7 @@ TEST_CASE("l2_normalized_step: moves alpha along the gradient, whatever its size
 
 TEST_CASE("l2_normalized_step: each image in its own ball, and in [0, 1]") {
   size_t const d = 40001;
-  Pixels const x = uniform_pixels(3 * d, 6), g = uniform_pixels(3 * d, 7, -1, 1);
+  Pixels const x = uniform_values(3 * d, 6), g = uniform_values(3 * d, 7, -1, 1);
   Pixels adv = x;
   for (int step = 0; step < 4; ++step) adv = l2_step(adv, x, g, {1, 2, 3}, 0.4f, 1).adv;
   for (size_t i = 0; i < 3; ++i) {
@@ -248,6 +213,21 @@ TEST_CASE("l2_normalized_step: pixels without a finite gradient count as zero") 
   CHECK(count == 3);
   Pixels const expected{0.5f, 0.5f, 0.65f, 0.3f, 0.65f, 0.3f, 0.5f, 0.5f, 0.5f, 0.65f, 0.5f, 0.3f};
   for (size_t i = 0; i < 12; ++i) CHECK(std::abs(adv[i] - expected[i]) <= 1e-7);
+}
+
+TEST_CASE("l2_normalized_step: a random step leaves pixels alone whose gradient is not finite") {
+  size_t const d = 200;
+  Pixels const x(d, 0.5f);
+  Pixels before = uniform_values(d, 8, 0.45f, 0.55f), g(d, 0);
+  g[0] = not_a_number, g[1] = infinity;
+  auto const [adv, count] = l2_step(before, x, g, {7}, 0.5f, 2);
+  CHECK(count == 2);
+  CHECK(adv[0] == before[0]);
+  CHECK(adv[1] == before[1]);
+  CHECK(std::abs(length(adv, before) - 0.5) <= 1e-6);
+  auto const [still, all] = l2_step(before, x, Pixels(d, not_a_number), {7}, 0.5f, 2);
+  CHECK(all == int64_t(d));
+  CHECK(still == before);
 }
 
 TEST_CASE("l2_random_start: directions and radii") {
@@ -286,8 +266,8 @@ TEST_CASE("l2_random_start: keyed by image, in the ball and in [0, 1]") {
 
 TEST_CASE("distances per image") {
   size_t const d = 5003;
-  Pixels a = uniform_pixels(3 * d, 20);
-  Pixels const b = uniform_pixels(3 * d, 21);
+  Pixels a = uniform_values(3 * d, 20);
+  Pixels const b = uniform_values(3 * d, 21);
   Pixels const linf = distances(linf_distance, a, b, 3), l2 = distances(l2_distance, a, b, 3);
   for (size_t i = 0; i < 3; ++i) {
     float largest = 0;

@@ -73,6 +73,22 @@ TEST_CASE("a pair that was not tried has an empty cell, and a single pair is no 
   CHECK(report::transfer_matrices(report_of({carried("a", "a", 5), carried("b", "b", 5)})).empty());
 }
 
+TEST_CASE("a universal perturbation made on a surrogate stands in the matrix, one made on its own network does not") {
+  auto const universal = [](const std::string& from, const std::string& to) {
+    ReportRow r = carried(from, to, 5);
+    r.attack = "uap:eps=0.05";
+    r.access = "universal";
+    return r;
+  };
+  Report const r = report_of({universal("a", "a"), universal("b", "a"), universal("a", "b"), universal("b", "b")});
+  auto const matrices = report::transfer_matrices(r);
+  REQUIRE(matrices.size() == 1);
+  CHECK(matrices[0].attack == "uap:eps=0.05");
+  for (auto const& line : matrices[0].cells)
+    for (const ReportRow* cell : line) CHECK(cell != nullptr);
+  CHECK(report::transfer_matrices(report_of({universal("a", "a"), universal("b", "b")})).empty());
+}
+
 TEST_CASE("queries at a share of success are read off the curve") {
   ReportRow r = row("a", "square:eps=8/255", 20, 15);
   r.access = "score";

@@ -62,17 +62,32 @@ TEST_CASE("R-FGSM in the paper's form is one sign step behind a random one") {
   CHECK(Rfgsm{.alpha = 0.01f}.resolved_step() == 0.01f);
 }
 
-TEST_CASE("FFGSM from the image itself is FGSM, and from a random point PGD's first step") {
+TEST_CASE("FFGSM from the image itself is FGSM, and from a random point one sign step in the ball") {
   Wavy model;
   Batch const b = images_of(model, 20);
   auto const fgsm = run(Fgsm{.eps = 0.03f}, model, b, training());
-  for (float alpha : {0.03f, 0.0f, 0.07f}) {  // 0 stands for 1.25 eps
+  for (float alpha : {0.03f, 0.0f, 0.07f}) {
     auto const r = run(Ffgsm{.eps = 0.03f, .alpha = alpha, .random_start = false}, model, b, training());
     CHECK(host(r.adversarial) == host(fgsm.adversarial));
   }
-  auto const drawn = run(Ffgsm{.eps = 0.03f, .alpha = 0.02f}, model, b, training());
-  CHECK(host(drawn.adversarial) != host(fgsm.adversarial));
-  for (float d : linf_distance(drawn.adversarial, b.x)) CHECK(d <= 0.03f + 1e-6f);
+  Tensor adv = uniform_in_linf_ball(b, 0.03f, draw_key("ffgsm", training(), Purpose::attack_start, 0, 0));
+  Tensor const gradient =
+      model.evaluate({adv, b.y, b.ids}, attack_loss(b, -1), {.input_gradient = true}).input_gradient;
+  Tensor nan_count = Tensor::zeros({1}, DType::i64);
+  sign_step_project(adv, b.x, gradient, 0.02f, 0.03f, nan_count);
+  CHECK(host(run(Ffgsm{.eps = 0.03f, .alpha = 0.02f}, model, b, training()).adversarial) == host(adv));
+  CHECK(host(adv) != host(fgsm.adversarial));
+}
+
+TEST_CASE("FFGSM's step is 1.25 eps long unless told otherwise") {
+  CHECK(Ffgsm{}.resolved_alpha() == 1.25f * (8 / 255.f));
+  CHECK(Ffgsm{.eps = 0.2f}.resolved_alpha() == 1.25f * 0.2f);
+  CHECK(Ffgsm{.alpha = 0.01f}.resolved_alpha() == 0.01f);
+  Wavy model;
+  Batch const b = images_of(model, 8);
+  auto const with = [&](const char* spec) { return host(make_attack(spec)->run(model, b, training()).adversarial); };
+  CHECK(with("ffgsm:eps=0.2") == with("ffgsm:eps=0.2,alpha=0.25"));
+  CHECK(with("ffgsm:eps=0.2") != with("ffgsm:eps=0.2,alpha=10/255"));
 }
 
 TEST_CASE("EOT-PGD of one pass is PGD bit for bit; more passes of a model without draws change little") {
@@ -125,6 +140,36 @@ TEST_CASE("model keys differ in what models leave of them") {
   CHECK(model_key("pgd", {}, 1, 2, 3).seed == model_key("pgd", {}, 1, 2, 3).seed);
 }
 
+TEST_CASE("no two names, restarts and iterations share a stream, nor a model's draws with an attack's") {
+  std::vector<uint64_t> seeds;
+  for (const std::string& name : AttackRegistry::names())
+    for (int restart : {0, 1, 256})
+      for (int iteration : {-1, 0, 1, 81, 65535, 65536}) {
+        seeds.push_back(draw_key(name, {}, Purpose::noise, restart, iteration).seed);
+        seeds.push_back(model_key(name, {}, restart, iteration).seed);
+      }
+  std::sort(seeds.begin(), seeds.end());
+  CHECK(std::adjacent_find(seeds.begin(), seeds.end()) == seeds.end());
+  DrawKey const start = draw_key("pgd", {}, Purpose::attack_start, 0, 0),
+                noise = draw_key("pgd", {}, Purpose::noise, 0, 0);
+  CHECK(random_bits(start, 0, 0) != random_bits(noise, 0, 0));
+}
+
+TEST_CASE("a random model draws anew in every pass of an iterative attack, the clean one too") {
+  for (const char* spec : {"pgd:eps=0.001,steps=3,restarts=2", "bim:eps=0.001,steps=3", "noise:eps=0.001,restarts=3",
+                           "eotpgd:eps=0.001,steps=3,eot=3", "tpgd:eps=0.001,steps=3"})
+    for (AttackOptions const& options : {AttackOptions{}, training()}) {
+      CAPTURE(spec);
+      CAPTURE(options.evaluation);
+      Drawing model;
+      Batch const b = images_of(model, 20);
+      model.drawn.clear();
+      make_attack(spec)->run(model, b, options);
+      CHECK((model.drawn.size() >= 3 || std::string(spec).starts_with("noise")));
+      CHECK(model.drew_anew_in_every_pass());
+    }
+}
+
 TEST_CASE("against a random model the average over passes sees the gradient through the noise") {
   Noisy model(6);
   Linear still(3);
@@ -163,6 +208,14 @@ TEST_CASE("TPGD raises the divergence, needs no labels, and is stuck without its
   Tpgd stuck = attack;
   stuck.jitter = 0;
   CHECK(host(run(stuck, model, b, training()).adversarial) == host(b.x));
+}
+
+TEST_CASE("a loss that needs the clean logits is refused without a random start") {
+  struct Unmoved : Tpgd {
+    Plan plan() const { return {.clean_logits = true}; }
+  };
+  Linear model;
+  CHECK_THROWS_AS(run(Unmoved{}, model, images_of(model, 2)), Error);
 }
 
 TEST_CASE("TPGD's books hold divergences and fooled images") {

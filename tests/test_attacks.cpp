@@ -7,10 +7,12 @@
 #include <set>
 
 #include "attacks/bim.h"
+#include "attacks/eotpgd.h"
 #include "attacks/fgsm.h"
 #include "attacks/noise.h"
 #include "attacks/pgd.h"
 #include "attacks/quantize.h"
+#include "attacks/tpgd.h"
 #include "engine/ops/arithmetic.h"
 #include "tests/attack_fixtures.h"
 
@@ -18,14 +20,6 @@ using namespace mith;
 using namespace mith::fixtures;
 
 namespace {
-
-/// A gradient that is NaN at the first pixel of every image.
-struct NanGradient final : HostModel {
-  NanGradient() : HostModel(image, random_weights(2, 3)) {}
-  void spoil(std::vector<float>& g) const override {
-    for (size_t i = 0; i < g.size(); i += pixels) g[i] = std::nanf("");
-  }
-};
 
 /// Attacks whose loss is the cross-entropy of the labels.
 const std::set<std::string> on_cross_entropy{"apgd-ce", "autoattack", "bim", "eotpgd", "ffgsm", "fgm",
@@ -83,10 +77,33 @@ TEST_CASE("Kurakin's rule gives the published step counts") {
 }
 
 TEST_CASE("a step length of 0 stands for 2.5 eps / steps") {
+  float const eps = 0.1f, alpha = 2.5f * eps / 5;
+  CHECK(Pgd{.eps = eps, .alpha = 0, .steps = 5}.resolved_alpha() == alpha);
+  CHECK(PgdL2{.eps = eps, .alpha = 0, .steps = 5}.resolved_alpha() == alpha);
+  CHECK(Bim{.eps = eps, .alpha = 0, .steps = 5}.resolved_alpha() == alpha);
+  CHECK(EotPgd{.eps = eps, .alpha = 0, .steps = 5}.resolved_alpha() == alpha);
+  CHECK(Tpgd{.eps = eps, .alpha = 0, .steps = 5}.resolved_alpha() == alpha);
+  CHECK(Pgd{.alpha = 0.02f}.resolved_alpha() == 0.02f);
+  Wavy model;
+  Batch const b = images_of(model, 4, 0.3f, 0.7f);
+  for (const char* name : {"pgd", "pgd-l2", "bim", "eotpgd", "tpgd"}) {
+    CAPTURE(name);
+    auto const with = [&](double length) {
+      return host(make_attack(cat(name, ":eps=0.1,steps=5,alpha=", format_number(length)))
+                      ->run(model, b, training())
+                      .adversarial);
+    };
+    CHECK(with(0) == with(double(alpha)));
+    CHECK(with(0) != with(0.01));
+  }
+}
+
+TEST_CASE("steps that do not reach the border of the ball go as far as all of them together") {
   Linear model;
   Batch const b = images_of(model, 4, 0.3f, 0.7f);
-  auto const adv = run(Pgd{.eps = 0.1f, .alpha = 0, .steps = 5}, model, b, training()).adversarial;
-  for (float d : linf_distance(adv, b.x)) CHECK(std::abs(d - 0.1f) <= 1e-6);
+  for (float d :
+       linf_distance(run(Bim{.eps = 0.1f, .alpha = 0.01f, .steps = 7}, model, b, training()).adversarial, b.x))
+    CHECK(std::abs(d - 0.07f) <= 1e-6);  // every gradient has one sign
 }
 
 TEST_CASE("another seed and another step of training give other draws") {
@@ -119,16 +136,20 @@ TEST_CASE("evaluation leaves images alone that were wrong to begin with; trainin
   }
 }
 
-TEST_CASE("more steps and more restarts never lose a success, and the loss never falls below the start's") {
+TEST_CASE("more steps and more restarts never lose a success, and the last iterate's loss is above the start's") {
   Wavy model;
   Batch const b = images_of(model, 48);
-  auto const clean_loss = model.evaluate(b, attack_loss(b, -1), {.loss = true}).loss.to_host<float>();
+  auto const mean_loss = [&](const Tensor& x) {
+    auto const loss = host(model.evaluate({x, b.y, b.ids}, attack_loss(b, -1), {.loss = true}).loss);
+    return std::accumulate(loss.begin(), loss.end(), 0.0) / 48;
+  };
   int64_t first = -1, last = -1;
   std::vector<uint8_t> before(48, 0);
   for (int steps = 1; steps <= 8; ++steps) {
-    auto const r = run(Pgd{.eps = 0.012f, .alpha = 0.002f, .steps = steps, .random_start = false}, model, b);
+    Pgd const attack{.eps = 0.012f, .alpha = 0.002f, .steps = steps, .random_start = false};
+    auto const r = run(attack, model, b);
     for (size_t i = 0; i < 48; ++i) CHECK(r.success[i] >= before[i]);
-    for (size_t i = 0; i < 48; ++i) CHECK(r.loss[i] >= clean_loss[i]);
+    CHECK(mean_loss(run(attack, model, b, training()).adversarial) > mean_loss(b.x));
     before = r.success;
     last = successes(r);
     if (steps == 1) first = last;

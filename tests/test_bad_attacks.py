@@ -42,32 +42,42 @@ class BadAttacks(Scratch):
     def test_classes_that_the_network_lacks(self):
         for name, attack in attacks().items():
             if any(key["key"] == "target" for key in attack["keys"]):
-                self.both("--attack", f"{name}:target=5", naming="5")
+                # uap-deepfool's own inner attack takes no target.
+                inner = "inner=fgsm," if attack["facts"]["targeted"] == "with inner=fgsm" else ""
+                self.both("--attack", f"{name}:{inner}target=5", naming="target 5")
+        self.both("--attack", "uap-deepfool:target=1", naming="inner=fgsm")
 
     def test_no_budget_changes_nothing(self):
-        row = json.loads(run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--attack", "pgd:eps=0",
-                             "--report", self.dir / "report", "--json").stdout)["rows"][1]
-        self.assertEqual((row["attack_success_rate"], row["linf_max"]), (0, 0))
-
-    def test_attacks_that_need_a_target(self):
-        known = attacks()
-        for name in sorted(known):
-            if known[name]["facts"]["targeted"] == "only":
-                self.both("--attack", name, naming="target")
+        specs = ["fgsm:eps=0", "bim:eps=0", "pgd:eps=0", "pgd-l2:eps=0", "mifgsm:eps=0", "noise:eps=0",
+                 "square:eps=0,queries=5", "apgd-ce:eps=0,steps=3", "fab:eps=0,steps=3",
+                 "autoattack:eps=0,steps=3,queries=5", "uap:eps=0,passes=1", "uap-deepfool:eps=0,passes=1,batch=32",
+                 "u-simba:eps=0,steps=3", "patch:beta=0,passes=1", "patch-eot:beta=0,passes=1"]
+        options = [option for spec in specs for option in ("--attack", spec)]
+        clean, *rows = json.loads(run("mith-evaluate", "--model", self.baseline, "--data", DATA, *options, "--report",
+                                      self.dir / "report", "--json").stdout)["rows"]
+        self.assertEqual(len(rows), len(specs))
+        for row in rows:
+            with self.subTest(attack=row["attack"]):
+                self.assertEqual((row["attack_success_rate"], row["linf_max"]), (0, 0))
+                self.assertEqual(row["confusion"], clean["confusion"])
 
     def test_few_classes(self):
         two = npz(self.dir / "two.npz")
-        run("mith-train", "--data", two, "--net", "cnn", "--epochs", 1, "--out", self.dir / "two")
-        known = attacks()
-        for spec in ("apgd-dlr:steps=3", "apgd-t:steps=3", "autoattack"):
-            name = spec.split(":")[0]
-            if name not in known:
-                continue
+        run("mith-train", "--data", two, "--net", "cnn", "--epochs", 6, "--batch", 8, "--out", self.dir / "two")
+        for spec in ("apgd-dlr:eps=0.3,steps=5", "apgd-t:eps=0.3,steps=5", "autoattack:eps=0.3,steps=5,queries=20"):
             with self.subTest(spec=spec):  # two classes have the plain margin, and one class to aim at
-                limit = ("--limit", 4)
-                done = run("mith-evaluate", "--model", self.dir / "two", "--data", two, *limit, "--attack", spec,
-                           "--report", self.dir / name, "--json")
-                self.assertEqual(json.loads(done.stdout)["rows"][1]["n"], 4)
+                out = self.dir / spec.split(":")[0]
+                done = run("mith-evaluate", "--model", self.dir / "two", "--data", two, "--attack", spec, "--report",
+                           out, "--json")
+                clean, row = json.loads(done.stdout)["rows"]
+                right = sum(clean["confusion"][c][c] for c in range(2))
+                left = sum(row["confusion"][c][c] for c in range(2))
+                self.assertGreater(right, 0)
+                self.assertLess(row["accuracy"], clean["accuracy"])
+                self.assertEqual(row["attacked"], right)
+                self.assertAlmostEqual(row["attack_success_rate"] * right, right - left, places=6)
+                self.assertLessEqual(row["linf_max"], 0.3 + 1e-6)  # f32 rounding of x + delta
+                self.assertEqual(any("two classes" in w for w in row["warnings"]), spec.startswith("autoattack"))
 
     def test_surrogates(self):
         run("mith-train", "--data", npz(self.dir / "grey.npz"), "--net", "cnn", "--epochs", 1, "--out",

@@ -10,7 +10,7 @@
 #include "attacks/lbfgs.h"
 #include "attacks/minimum_norm.h"
 #include "engine/ops/arithmetic.h"
-#include "tests/host_models.h"
+#include "tests/score_models.h"
 
 using namespace mith;
 
@@ -50,6 +50,20 @@ struct NanGradient final : HostModel {
   void spoil(std::vector<float>& g) const override {
     for (size_t i = 0; i < g.size(); i += pixels) g[i] = std::nanf("");
   }
+};
+
+/// Two classes along one line through a grey image: near it the second nearly catches up, at a distance of 0.9 it
+/// leads.
+struct Plateau final : HostModel {
+  Plateau() : HostModel(image, {std::vector<double>(pixels, 0), std::vector<double>(pixels, 1.0 / side)}) {}
+  double activate(double v) const override {
+    return v == 0 ? 0 : -0.5 + 0.38 * std::tanh(6 * (v - 3)) + 0.25 * rise(v);  // 0: the first class, without weights
+  }
+  double slope(double v) const override {
+    double const t = std::tanh(6 * (v - 3));
+    return 6 * 0.38 * (1 - t * t) + 30 * 0.25 * rise(v) * (1 - rise(v));
+  }
+  static double rise(double v) { return 1 / (1 + std::exp(-30 * (v - 3.9))); }
 };
 
 /// n random images in [low, high], labelled as the model sees them.
@@ -154,6 +168,22 @@ TEST_CASE("on linear models L-BFGS comes within 2 % of the boundary between two 
   check_distances("lbfgs:search_steps=14", 2, Norm::l2, 1.02, 1e-4);
   // Of more classes the cross-entropy's minimum lies where it pushes the others away as well.
   check_distances("lbfgs:search_steps=14", 4, Norm::l2, 1.35, 1e-4, Reaches::some);
+}
+
+TEST_CASE("a trial that L-BFGS refuses is no success of its c, even if it fools") {
+  Plateau model;
+  Batch b = images_of(model, 1);
+  b.x = Tensor::full(b.x.shape(), 0.5);
+  b.y = argmax(model.logits(b));
+  auto const distance = [&](int search_steps) {
+    auto const r = MinimumNorm(Lbfgs{.search_steps = search_steps, .c = 0.5f}).run(model, b, {});
+    CHECK(successes(r) == 1);
+    return distances(Norm::l2, r.adversarial, b.x)[0];
+  };
+  // The first trial, a unit step, fools; for this c it lies too far, and the descent ends on the plateau.
+  CHECK(std::abs(distance(1) - 1) <= 1e-5);
+  // Smaller ones lead to the boundary, greater ones to the plateau again.
+  CHECK(distance(3) < 0.98);
 }
 
 TEST_CASE("on linear models DeepFool takes one step, onto the nearest boundary and a share beyond") {
@@ -297,6 +327,16 @@ TEST_CASE("black and white borders are legal, and only C&W's clip moves them") {
   CHECK(tanh <= 1e-3);
   CHECK(clip >= 1e-2);
   CHECK(clip_distance < tanh_distance);
+  // The user is told.
+  auto const warnings = [&](const char* spec, const Batch& of) {
+    return make_attack(spec)->run(model, of, {}).warnings;
+  };
+  auto const tanh_warnings = warnings("cw-fast:search_steps=1,steps=2", b);
+  REQUIRE(tanh_warnings.size() == 1);
+  CHECK(tanh_warnings[0].find("cw_box=clip") != std::string::npos);
+  CHECK(warnings("cw:search_steps=1,steps=2", slice(b, 0, 2)) == tanh_warnings);  // or a report would have it twice
+  CHECK(warnings("cw:search_steps=1,steps=2,cw_box=clip", b).empty());
+  CHECK(warnings("cw:search_steps=1,steps=2", images_of(model, 6)).empty());
 }
 
 TEST_CASE("with eps, only what lies in the ball is a success, and failures come back as they were") {
@@ -391,6 +431,10 @@ TEST_CASE("wrong images stay, successes are found again, passes are counted, pro
     CHECK(r.loss == anew.loss.to_host<float>());
     CHECK(successes(r) > 0);
   }
+}
+
+TEST_CASE("a random model draws anew in every pass of a minimum-norm attack") {
+  for (std::string const& spec : specs) score_tests::check_draws_anew(spec);
 }
 
 TEST_CASE("a network without a gradient, or with one that is not a number, gives no NaN") {

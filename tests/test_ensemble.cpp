@@ -167,22 +167,40 @@ TEST_CASE("an ensemble's gradient is that of what it evaluates, for losses and f
 }
 
 TEST_CASE("the direction of a certain ensemble's gradient does not vanish") {
-  Member one(1), two(2);
-  EnsembleClassifier ensemble({&one.classifier, &two.classifier});
-  Batch const b = toy_batch();
-  auto const whole = host(ensemble.evaluate(b, Loss{.labels = b.y}, {.input_gradient = true}).input_gradient);
-  auto const direction =
-      host(ensemble.evaluate(b, Loss{.labels = b.y, .direction_only = true}, {.input_gradient = true}).input_gradient);
-  for (size_t image = 0; image < 6; ++image) {
-    double ratio = 0, worst = 0;
-    size_t at = 0;
-    for (size_t i = image * 64; i < (image + 1) * 64; ++i)
-      if (std::abs(whole[i]) > std::abs(whole[image * 64 + at])) at = i - image * 64;
-    ratio = double(direction[image * 64 + at]) / double(whole[image * 64 + at]);
-    CHECK(ratio > 1);  // 1 / (1 - p_y)
-    for (size_t i = image * 64; i < (image + 1) * 64; ++i)
-      worst = std::max(worst, std::abs(double(direction[i]) - ratio * double(whole[i])));
-    CHECK(worst <= 1e-5 * std::abs(double(direction[image * 64 + at])));
+  constexpr size_t n = 6, d = 64;
+  struct Certain final : HostModel {  // class 0 leads by some 250
+    explicit Certain(uint64_t seed) : HostModel({8, 8, 1}, {weights(seed, 4), weights(seed, -4)}) {}
+    static std::vector<double> weights(uint64_t seed, double size) {
+      std::vector<double> w;
+      for (uint64_t j = 0; j < d; ++j) w.push_back(size * (1 + 0.2 * (2 * double(uniform({.seed = seed}, 0, j)) - 1)));
+      return w;
+    }
+  } one(1), two(2);
+  Batch b = toy_batch();
+  b.y = Tensor::zeros({n}, DType::i32);
+  auto const x = host(b.x);
+  for (Fusion fusion : {Fusion::logits, Fusion::probabilities}) {
+    CAPTURE(int(fusion));
+    EnsembleClassifier ensemble({&one, &two}, fusion);
+    CHECK(size_of_largest(host(ensemble.evaluate(b, Loss{.labels = b.y}, {.input_gradient = true}).input_gradient)) ==
+          0);
+    Loss const loss{.labels = b.y, .direction_only = true};
+    auto const direction = host(ensemble.evaluate(b, loss, {.input_gradient = true}).input_gradient);
+    for (size_t image = 0; image < n; ++image) {
+      // A member counts, among probabilities, by its share of the probability of class 1: e to minus its lead.
+      std::vector<double> const first = Certain::weights(1, 4), second = Certain::weights(2, 4);
+      double apart = 0;  // of the leads
+      for (size_t j = 0; j < d; ++j) apart += 2 * (second[j] - first[j]) * double(x[image * d + j]);
+      double const share = fusion == Fusion::logits ? 0.5 : 1 / (1 + std::exp(-apart));
+      double const factor = double(direction[image * d]) / -(share * first[0] + (1 - share) * second[0]);
+      CHECK(factor > 0);
+      double worst = 0;
+      for (size_t j = 0; j < d; ++j) {
+        double const expected = -factor * (share * first[j] + (1 - share) * second[j]);
+        worst = std::max(worst, std::abs(double(direction[image * d + j]) / expected - 1));
+      }
+      CHECK(worst <= 1e-4);  // logits above a hundred in f32
+    }
   }
 }
 
@@ -225,7 +243,8 @@ TEST_CASE("an ensemble says what it is made of and refuses members that do not f
     bool randomised() const override { return true; }
     std::string gradient_path() const override { return "eot: 4 draws"; }
     void spoil_logits(std::vector<float>& z, const DrawKey& key) const override {
-      for (size_t i = 0; i < z.size(); ++i) z[i] += uniform(key, 0, i);
+      // As layers draw: with() replaces what the key says of purpose and stream.
+      for (size_t i = 0; i < z.size(); ++i) z[i] += uniform(key.with(Purpose::dropout, 1), 0, i);
     }
   } fickle;
   EnsembleClassifier mixed({&one.classifier, &fickle});
@@ -236,6 +255,15 @@ TEST_CASE("an ensemble says what it is made of and refuses members that do not f
   EnsembleClassifier twice({&fickle, &fickle});
   CHECK(furthest(host(twice.logits(b)), host(fickle.logits(b))) > 1e-3);
   CHECK(host(twice.logits(b)) == host(twice.logits(b)));
+}
+
+TEST_CASE("style transfer takes one network's features and refuses an ensemble by name") {
+  Member one(1), two(2);
+  EnsembleClassifier ensemble({&one.classifier, &two.classifier});
+  for (const char* spec : {"nst:steps=1", "nst:steps=1,content=0/block1,style=0/block1"})
+    CHECK_THROWS_WITH_AS(make_attack(spec)->run(ensemble, toy_batch(), {}), doctest::Contains("attack nst: "),
+                         UsageError);
+  CHECK_NOTHROW(make_attack("nst:steps=1")->run(one.classifier, toy_batch(), {}));
 }
 
 TEST_CASE("a transfer attack takes an ensemble as it takes a network") {

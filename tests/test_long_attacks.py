@@ -8,11 +8,11 @@ import subprocess
 import time
 import unittest
 
-from apps_support import (BIN, DATA, Scratch, read_npy, run, safetensors, write_safetensors, main, setUpModule,
-                          tearDownModule)
+from apps_support import (BIN, DATA, Scratch, npy, npz, read_npy, run, safetensors, write_safetensors, main,
+                          setUpModule, tearDownModule)
 
-# So weak that no image leaves early, and so many steps that a chunk is one batch.
-SLOW = "pgd:eps=1/255,alpha=1e-6,steps=150"
+# So weak that no image leaves early, and so many steps that there is time to interrupt it.
+SLOW = "pgd:eps=1/255,alpha=1e-6,steps=400"
 NATIVE = ("--provider", "all=native")
 
 
@@ -45,12 +45,11 @@ class Long(Scratch):
 
     def files(self, out):
         """Everything but times."""
-        names = [f"{attack}/{name}.npy" for attack in ("fgsm", "pgd")
-                 for name in ("adversarial", "labels", "ids", "clean_predictions", "adversarial_predictions")]
         report = json.loads((self.dir / out / "attack.json").read_text())
         for row in report["rows"]:
             del row["seconds"], row["images_per_second"]
-        return [(self.dir / out / name).read_bytes() for name in names], report
+        return {str(path.relative_to(self.dir / out)): path.read_bytes()
+                for path in (self.dir / out).rglob("*.npy")}, report
 
 
 class Resuming(Long):
@@ -61,7 +60,7 @@ class Resuming(Long):
             with self.subTest(how=how):
                 out = self.dir / how.name
                 found, lines = self.interrupt("mith-attack", self.attack_arguments(how.name), out /
-                                              "state/2-4.safetensors", how)
+                                              "state/2-0.safetensors", how)
                 self.assertEqual(found, code)
                 if code == 130:
                     self.assertEqual(len(lines), 1, lines)
@@ -79,7 +78,7 @@ class Resuming(Long):
                      *NATIVE, "--report"]
         run("mith-evaluate", *arguments, self.dir / "whole")
         code, lines = self.interrupt("mith-evaluate", [*arguments, self.dir / "parts"],
-                                     self.dir / "parts/state/1-2.safetensors")
+                                     self.dir / "parts/state/1-0.safetensors")
         self.assertEqual((code, len(lines)), (130, 1), lines)
         self.assertFalse((self.dir / "parts/report.json").exists())
         run("mith-evaluate", *arguments, self.dir / "parts", "--resume")
@@ -89,9 +88,55 @@ class Resuming(Long):
         self.assertEqual(parts, whole)
         self.assertFalse((self.dir / "parts/state").exists())
 
+    def resumes(self, spec, *more, file, kept):
+        """Interrupts an attack once the file of its state is there; the report of one that goes on to the same bytes."""
+        arguments = ["--model", self.baseline, "--data", DATA, "--batch", 2, "--attack", spec, *more, *NATIVE, "--out"]
+        name = spec.split(":")[0]
+        run("mith-attack", *arguments, self.dir / f"{name}-whole")
+        out = self.dir / f"{name}-parts"
+        code, lines = self.interrupt("mith-attack", [*arguments, out], out / "state" / file)
+        self.assertEqual((code, len(lines)), (130, 1), lines)
+        self.assertIn(kept, lines[0])
+        self.assertEqual([p.name for p in out.iterdir()], ["state"])
+        run("mith-attack", *arguments, out, "--resume")
+        files, report = self.files(out.name)
+        self.assertEqual((files, report), self.files(f"{name}-whole"))
+        self.assertIn(f"{name}/adversarial.npy", files)
+        self.assertFalse((out / "state").exists())
+        return report
+
+    def test_an_ensemble_goes_on_to_the_same_stages_and_warnings(self):
+        report = self.resumes("autoattack:eps=1/255,steps=40,queries=300", file="1-0.safetensors", kept="1 chunk")
+        row = report["rows"][1]
+        self.assertEqual(len(row["stages"]), 4)
+        self.assertGreater(row["stages"][0]["standing"], 0)
+        self.assertIn("5 classes: 4 targets instead of 9", row["warnings"])
+
+    def test_crafting_goes_on_to_the_same_bytes(self):
+        for spec, passes in (("uap:passes=150,batch=1", 150), ("uap-deepfool:delta=0,passes=12", 12)):
+            with self.subTest(spec=spec):
+                report = self.resumes(spec, "--craft", DATA + ":val", file="crafting-1.safetensors",
+                                      kept="1 perturbation")
+                self.assertEqual(len(report["configuration"]["crafting"][0]["passes"]), passes)
+
+    def test_crafting_on_other_images_of_the_same_name_is_refused(self):
+        two, craft, out = npz(self.dir / "two.npz"), self.dir / "craft.npz", self.dir / "out"
+        npz(craft)
+        run("mith-train", "--data", two, "--net", "cnn", "--epochs", 1, "--out", self.dir / "two")
+        (out / "uap/adversarial.npy").mkdir(parents=True)  # in the way of the result
+        arguments = ["--model", self.dir / "two", "--data", two, "--attack", "uap:passes=1", "--craft", craft, "--out",
+                     out]
+        run("mith-attack", *arguments, code=2)
+        self.assertTrue((out / "state/crafting-1.safetensors").exists())
+        npz(craft, train_images=npy("|u1", (40, 28, 28), bytes(40 * 784)))
+        self.refused(*arguments, "--resume", naming="crafting images")
+        npz(craft)
+        (out / "uap/adversarial.npy").rmdir()
+        self.assertIn("1 perturbation and 1 chunk of images", run("mith-attack", *arguments, "--resume").stderr)
+
     def test_nothing_is_left_of_a_first_chunk(self):
         out = self.dir / "out"
-        endless = ["--model", self.baseline, "--data", DATA, "--attack", SLOW.replace("150", "1000000"), "--out", out]
+        endless = ["--model", self.baseline, "--data", DATA, "--attack", SLOW.replace("400", "1000000"), "--out", out]
         code, lines = self.interrupt("mith-attack", endless, out / "state/state.json", signal.SIGTERM)
         self.assertEqual(code, 130)
         self.assertEqual(len(lines), 1, lines)
@@ -99,7 +144,7 @@ class Resuming(Long):
 
     def stopped(self):
         """A folder with an interrupted attack."""
-        code, _ = self.interrupt("mith-attack", self.attack_arguments("out"), self.dir / "out/state/2-2.safetensors")
+        code, _ = self.interrupt("mith-attack", self.attack_arguments("out"), self.dir / "out/state/2-0.safetensors")
         self.assertEqual(code, 130)
         return self.dir / "out"
 
@@ -125,7 +170,7 @@ class Resuming(Long):
         other = [str(a) for a in good]
         self.refused(*[a if a != "2" else "4" for a in other], naming="batch 2, not 4")
         self.refused(*good, "--seed", 5, naming="seed 0, not 5")
-        self.refused(*[a.replace("steps=150", "steps=151") for a in other], naming="attack")
+        self.refused(*[a.replace("steps=400", "steps=401") for a in other], naming="attack")
         self.refused(*good, "--limit", 10, naming="images")
         self.refused(*good, "--surrogate", self.baseline, naming="surrogate")
         run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, "--seed", 8, "--out", self.dir / "retrained")
@@ -157,7 +202,7 @@ class Resuming(Long):
         (out / "pgd").mkdir(parents=True)
         (out / "pgd/adversarial.npy").mkdir()  # in the way of the second attack's result
         run("mith-attack", *self.attack_arguments("out"), code=2)
-        self.assertTrue((out / "state/2-18.safetensors").exists())
+        self.assertTrue((out / "state/2-16.safetensors").exists())
         (out / "pgd/adversarial.npy").rmdir()
         run("mith-attack", *self.attack_arguments("out", "--resume"))
         run("mith-attack", *self.attack_arguments("whole"))
@@ -168,10 +213,6 @@ class Reporting(Scratch):
     def evaluate(self, *arguments):
         done = run("mith-evaluate", "--data", DATA, *arguments, "--report", self.dir / "report")
         return done.stdout, json.loads((self.dir / "report/report.json").read_text())
-
-    def attack_names(self, group):
-        listed = json.loads(run("mith-attack", "--attack", "help", "--json").stdout)
-        return [attack["name"] for attack in listed if attack["group"] == group]
 
     def test_queries_of_score_based_attacks(self):
         text, report = self.evaluate("--model", self.baseline, "--attack", "noise:eps=0.3,restarts=20", "--attack",
@@ -193,10 +234,7 @@ class Reporting(Scratch):
         self.assertEqual(fgsm["attacked"], round(clean["accuracy"] * 20))
 
     def test_distances_of_attacks_that_minimise_them(self):
-        names = [name for name in self.attack_names("minimum norm and sparse") if name in ("deepfool", "cw-fast")]
-        if not names:
-            self.skipTest("no attack that looks for a small change")
-        text, report = self.evaluate("--model", self.baseline, "--attack", names[0])
+        text, report = self.evaluate("--model", self.baseline, "--attack", "deepfool")
         row = report["rows"][1]
         self.assertIsNotNone(row["distances"]["l2_median"])
         curve = row["distance_curve"]
@@ -244,6 +282,7 @@ class Help(unittest.TestCase):
         text = run("mith-attack", "--attack", "help").stdout
         self.assertIn("\none step and iterative\n", text)
         self.assertIn("\nscore-based\n", text)
+        self.assertIn("\nAutoAttack\n", text)
         self.assertIn("eps=8/255, alpha=2/255, steps=10", text)
         self.assertLessEqual(max(map(len, text.splitlines())), 100)
 

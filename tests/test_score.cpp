@@ -9,6 +9,7 @@
 #include "attacks/steps.h"
 #include "attacks/vertical.h"
 #include "tests/score_models.h"
+#include "tests/universal_fixtures.h"
 
 using namespace mith;
 using namespace mith::score_tests;
@@ -398,6 +399,62 @@ TEST_CASE("SimBA's length follows from the steps it took, and on a linear model 
   for (size_t i = 0; i < 6; ++i)
     if (!dct.success[i]) CHECK(std::abs(lengths[i] / (0.001 * std::sqrt(9.0 * c)) - 1) <= 1e-3);
   CHECK(successes(dct) < 6);
+}
+
+TEST_CASE("SimBA's objective never gets worse off linear models, and its length follows from the steps it took") {
+  Wavy model(0.3);
+  int64_t const n = 8;
+  Batch const b = images_of(model, n);
+  for (std::string const spec : {"simba:basis=pixel,eps=0.05", "simba:eps=0.05,freq_dims=3"}) {
+    CAPTURE(spec);
+    std::vector<float> loss(size_t(n), -INFINITY);
+    std::vector<int64_t> accepted(size_t(n), 0);
+    auto before = host(b.x);
+    int64_t refused = 0, taken = 0;
+    for (int queries = 1; queries <= 30; ++queries) {
+      AttackResult const r = run(spec + ",queries=" + std::to_string(queries), model, b);
+      auto const adv = host(r.adversarial), lengths = l2_distance(r.adversarial, b.x);
+      for (size_t i = 0; i < size_t(n); ++i) {
+        bool const moved = !std::equal(adv.begin() + long(i * pixels), adv.begin() + long((i + 1) * pixels),
+                                       before.begin() + long(i * pixels));
+        accepted[i] += moved;
+        CHECK(lengths[i] <= 0.05 * std::sqrt(double(accepted[i])) * (1 + 1e-5));
+        if (r.success[i]) continue;  // the last step is taken because it fools
+        CHECK(r.loss[i] >= loss[i]);
+        loss[i] = r.loss[i];
+        (moved ? taken : refused) += 1;
+      }
+      before = adv;
+    }
+    CHECK(taken > 10);
+    CHECK(refused > 10);
+  }
+}
+
+TEST_CASE("the vertical perturbation leaves at least as many images standing as APGD in the same ball") {
+  NetworkClassifier& model = trained_model();
+  Batch const b = slice(unseen_images(), 0, 32);
+  auto const standing = [](const AttackResult& r) {
+    return std::accumulate(r.clean_correct.begin(), r.clean_correct.end(), int64_t{0}) - successes(r);
+  };
+  int64_t between = 0, fooled = 0;
+  for (const char* eps : {"0.02", "0.04", "0.06", "0.1", "0.2"}) {
+    CAPTURE(eps);
+    AttackResult const apgd = run(cat("apgd-ce:steps=40,eps=", eps), model, b);
+    for (const char* mode : {"search", "grad"}) {
+      CAPTURE(mode);
+      AttackResult const r = run(cat("vertical:queries=100,eps=", eps, ",mode=", mode), model, b);
+      CHECK(standing(r) >= standing(apgd));
+      fooled += successes(r);
+    }
+    between += successes(apgd) > 0 && standing(apgd) > 0;
+  }
+  CHECK(between > 0);  // else the comparison proves nothing
+  CHECK(fooled > 0);
+}
+
+TEST_CASE("a random model draws anew in every query") {
+  for (const std::string& spec : attacks) check_draws_anew(spec);
 }
 
 TEST_CASE("logits that are NaN, and requests that make no sense") {

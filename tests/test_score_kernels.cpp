@@ -6,12 +6,11 @@
 #include <limits>
 
 #include "attacks/square.h"
-#include "engine/tensor/tensor.h"
-#include "kernels/launch/philox.h"
 #include "kernels/launch/table.h"
 #include "kernels/map/basis_step.h"
 #include "kernels/row/jsma.h"
 #include "kernels/row/square.h"
+#include "tests/guarded.h"
 
 using namespace mith;
 
@@ -48,38 +47,6 @@ float const not_a_number = std::nanf("");
 float const infinity = std::numeric_limits<float>::infinity();
 DrawKey const key{.seed = 5, .purpose = Purpose::attack_start};
 
-/// Device values with a guard band on both sides.
-class Guarded {
- public:
-  explicit Guarded(const Pixels& values) : n_(values.size()) {
-    Pixels all(n_ + 2 * band, guard);
-    std::copy(values.begin(), values.end(), all.begin() + band);
-    tensor_ = Tensor::from(all, {int64_t(all.size())});
-  }
-  float* data() const { return tensor_.data<float>() + band; }
-  /// The values; fails if a guard was overwritten.
-  Pixels read() const {
-    Pixels const all = tensor_.to_host<float>();
-    for (size_t i = 0; i < band; ++i) {
-      CHECK(all[i] == guard);
-      CHECK(all[band + n_ + i] == guard);
-    }
-    return Pixels(all.begin() + band, all.end() - band);
-  }
-
- private:
-  static constexpr size_t band = 16;
-  static constexpr float guard = 777;
-  size_t n_;
-  Tensor tensor_;
-};
-
-Pixels uniform_pixels(int64_t n, uint64_t seed, float low = 0, float high = 1) {
-  Pixels v;
-  for (int64_t i = 0; i < n; ++i) v.push_back(low + (high - low) * uniform({.seed = seed}, 0, uint64_t(i)));
-  return v;
-}
-
 template <class T>
 Tensor words(const std::vector<T>& table) {
   return Tensor::from_bytes(table.data(), {int64_t(table.size() * sizeof(T) / 4)}, DType::i32, default_device());
@@ -107,7 +74,7 @@ struct Iterates {
 };
 
 Iterates linf(const Iterates& before, const Pixels& x, const std::vector<SquareMove>& moves, int64_t query, float eps) {
-  Guarded const candidate(before.candidate), best(before.best), clean(x);
+  GuardedValues const candidate(before.candidate), best(before.best), clean(x);
   Tensor const table = words(moves), id = Tensor::from(ids, {n});
   square_settle(stream(), candidate.data(), best.data(), table.data<int32_t>(), n, h, w, c);
   square_linf_window(stream(), candidate.data(), best.data(), clean.data(), id.data<int64_t>(), table.data<int32_t>(),
@@ -116,8 +83,8 @@ Iterates linf(const Iterates& before, const Pixels& x, const std::vector<SquareM
 }
 
 Iterates l2(const Iterates& before, const Pixels& x, const std::vector<SquareMove>& moves, int64_t query, float eps) {
-  Guarded const candidate(before.candidate), best(before.best), clean(x);
-  Guarded const bump(square_bump(moves[0].next.side));
+  GuardedValues const candidate(before.candidate), best(before.best), clean(x);
+  GuardedValues const bump(square_bump(moves[0].next.side));
   Tensor const table = words(moves), id = Tensor::from(ids, {n});
   square_settle(stream(), candidate.data(), best.data(), table.data<int32_t>(), n, h, w, c);
   square_l2_window(stream(), candidate.data(), best.data(), clean.data(), bump.data(), id.data<int64_t>(),
@@ -154,7 +121,7 @@ int64_t brute_force_pair(const Pixels& a, const Pixels& b) {
 /// The kernels' answer for images of d features each.
 std::vector<int64_t> found_pairs(const Pixels& a, const Pixels& b, int64_t d) {
   int64_t const images = int64_t(a.size()) / d;
-  Guarded const up(a), down(b), bounds(Pixels(size_t(images * jsma_bounds_size(d)), not_a_number)),
+  GuardedValues const up(a), down(b), bounds(Pixels(size_t(images * jsma_bounds_size(d)), not_a_number)),
       values(Pixels(size_t(images * jsma_chunks(d)), not_a_number)), adv(Pixels(a.size(), 0.25f));
   Tensor const pairs = Tensor::zeros({images, jsma_chunks(d)}, DType::i64), moved = Tensor::zeros({images}, DType::i64);
   jsma_bounds(stream(), bounds.data(), up.data(), down.data(), images, d);
@@ -178,10 +145,10 @@ Pixels part(const Pixels& all, int64_t index, int64_t d) {
 }  // namespace
 
 TEST_CASE("add_columns: each column and channel moves by its offset, in [0, 1], and NaN stays") {
-  Pixels x = uniform_pixels(n * size, 1);
+  Pixels x = uniform_values(n * size, 1);
   x[5] = not_a_number;
-  Pixels const v = uniform_pixels(n * w * c, 2, -0.6f, 0.6f);
-  Guarded const out(Pixels(x.size(), 0)), clean(x), columns(v);
+  Pixels const v = uniform_values(n * w * c, 2, -0.6f, 0.6f);
+  GuardedValues const out(Pixels(x.size(), 0)), clean(x), columns(v);
   add_columns(stream(), out.data(), clean.data(), columns.data(), n, h, w * c);
   Pixels const moved = out.read();
   int64_t wrong = 0;
@@ -195,11 +162,11 @@ TEST_CASE("add_columns: each column and channel moves by its offset, in [0, 1], 
 }
 
 TEST_CASE("column_sign_step: the sign of the sum down the image, in the ball; NaN counts as zero") {
-  Pixels g = uniform_pixels(n * size, 3, -1, 1);
-  Pixels const v = uniform_pixels(n * w * c, 4, -0.1f, 0.1f);
+  Pixels g = uniform_values(n * size, 3, -1, 1);
+  Pixels const v = uniform_values(n * w * c, 4, -0.1f, 0.1f);
   for (int64_t row = 0; row < h; ++row) g[size_t(row * w * c)] = row == 2 ? not_a_number : 0;  // the first column
   g[size_t(size + 1)] = not_a_number;
-  Guarded const columns(v), gradient(g);
+  GuardedValues const columns(v), gradient(g);
   Tensor const count = Tensor::zeros({1}, DType::i64);
   column_sign_step(stream(), columns.data(), gradient.data(), 0.05f, 0.1f, count.data<int64_t>(), n, h, w * c);
   std::vector<double> expected;
@@ -217,8 +184,8 @@ TEST_CASE("column_sign_step: the sign of the sum down the image, in the ball; Na
 }
 
 TEST_CASE("basis_step: takes one outer product for good and tries another") {
-  Pixels const state = uniform_pixels(n * size, 5, -0.2f, 1.2f), rows = uniform_pixels(h * h, 6, -1, 1),
-               columns = uniform_pixels(w * c * w * c, 7, -1, 1);
+  Pixels const state = uniform_values(n * size, 5, -0.2f, 1.2f), rows = uniform_values(h * h, 6, -1, 1),
+               columns = uniform_values(w * c * w * c, 7, -1, 1);
   std::vector<BasisMove> moves(n);
   moves[0] = {.taken = {.u = 1, .k = 3, .step = 0.5f}, .tried = {.u = 6, .k = 19, .step = -0.25f}};
   moves[1] = {.taken = {}, .tried = {.u = 2, .k = 0, .step = 0.5f}};
@@ -234,9 +201,9 @@ TEST_CASE("basis_step: takes one outer product for good and tries another") {
     taken.push_back(double(state[size_t(i)]) + at(move.taken));
     tried.push_back(std::clamp(taken.back() + at(move.tried), 0.0, 1.0));
   }
-  Guarded const down(rows), across(columns);
+  GuardedValues const down(rows), across(columns);
   for (bool with_candidate : {true, false}) {
-    Guarded const s(state), candidate(Pixels(state.size(), not_a_number));
+    GuardedValues const s(state), candidate(Pixels(state.size(), not_a_number));
     basis_step(stream(), with_candidate ? candidate.data() : nullptr, s.data(), table.raw(), down.data(), across.data(),
                n, h, w * c);
     CHECK(difference(s.read(), taken) <= 2e-7);
@@ -245,10 +212,10 @@ TEST_CASE("basis_step: takes one outer product for good and tries another") {
 }
 
 TEST_CASE("write_pixels: the listed pixels in all their channels, the last of equals, and no others") {
-  Pixels const x = uniform_pixels(n * size, 8), values = uniform_pixels(n * 3 * c, 9);
+  Pixels const x = uniform_values(n * size, 8), values = uniform_values(n * 3 * c, 9);
   std::vector<int32_t> const places{0, 69, 5, 13, 13, 14, 68, 0, 1};
   Tensor const place = Tensor::from(places, {9});
-  Guarded const images(x), colours(values);
+  GuardedValues const images(x), colours(values);
   write_pixels(stream(), images.data(), place.data<int32_t>(), colours.data(), n, 3, h * w, c);
   Pixels expected = x;
   for (size_t k = 0; k < 9; ++k)
@@ -258,13 +225,13 @@ TEST_CASE("write_pixels: the listed pixels in all their channels, the last of eq
 
 TEST_CASE("square_settle and square_linf_window: settles the last windows, then +-eps by channel in the next") {
   float const eps = 0.05f;
-  Pixels const x = uniform_pixels(n * size, 10);
+  Pixels const x = uniform_values(n * size, 10);
   Iterates before{x, x};
   std::vector<SquareMove> moves(n);
   moves[0] = {.accepted = 1, .last = {1, 2, 3, 4, 4}, .next = {0, 0, 0, 0, 3}};
   moves[1] = {.accepted = 0, .last = {3, 6, 0, 0, 4}, .next = {4, 7, 4, 7, 3}};
   moves[2] = {.accepted = 1, .last = {}, .next = {2, 5, 2, 5, 5}};
-  Pixels const noise = uniform_pixels(n * size, 11);
+  Pixels const noise = uniform_values(n * size, 11);
   for (int64_t i = 0; i < n * size; ++i) {
     const SquareWindows& last = moves[size_t(i / size)].last;
     int64_t const row = i % size / (w * c), col = i % (w * c) / c;
@@ -304,9 +271,9 @@ TEST_CASE("square_linf_window: signs are drawn again while they change nothing, 
 
 TEST_CASE("square_l2_window: the first window gains what the second loses and what is left of the ball") {
   float const eps = 0.9f;
-  Pixels const x = uniform_pixels(n * size, 12, 0.4f, 0.6f);
+  Pixels const x = uniform_values(n * size, 12, 0.4f, 0.6f);
   Pixels start = x;
-  Pixels const noise = uniform_pixels(n * size, 13, -0.05f, 0.05f);
+  Pixels const noise = uniform_values(n * size, 13, -0.05f, 0.05f);
   for (size_t i = 0; i < start.size(); ++i) start[i] += noise[i];
   std::vector<SquareMove> moves(n);
   moves[0].next = {0, 0, 4, 7, 3};
@@ -355,7 +322,7 @@ TEST_CASE("square_l2_window: the first window gains what the second loses and wh
 
 TEST_CASE("square_l2_start: bumps of one size in a centred grid") {
   Pixels const x(n * size, 0.5f), bump = square_bump(3);
-  Guarded const adv(Pixels(x.size(), not_a_number)), clean(x), table(bump);
+  GuardedValues const adv(Pixels(x.size(), not_a_number)), clean(x), table(bump);
   Tensor const id = Tensor::from(ids, {n});
   square_l2_start(stream(), adv.data(), clean.data(), table.data(), id.data<int64_t>(), key, 0.1f, 3, n, h, w, c);
   Pixels const moved = adv.read();
@@ -378,7 +345,7 @@ TEST_CASE("jsma_gradients: features that were changed, have no room or no gradie
   Pixels const x{0.5f, 0.5f, 0.995f, 0.005f, 0.5f, 0.5f, 0.5f}, adv{0.5f, 1, 0.995f, 0.005f, 0.5f, 0.5f, 0.5f};
   Pixels const target{1, 2, 3, 4, not_a_number, infinity, -2}, sum{4, 4, 4, 4, 4, 4, 4};
   for (float theta : {1.0f, -1.0f}) {
-    Guarded const a(Pixels(7, 9)), b(Pixels(7, 9)), images(adv), clean(x), of_target(target), of_sum(sum);
+    GuardedValues const a(Pixels(7, 9)), b(Pixels(7, 9)), images(adv), clean(x), of_target(target), of_sum(sum);
     Tensor const count = Tensor::zeros({1}, DType::i64);
     jsma_gradients(stream(), a.data(), b.data(), images.data(), clean.data(), of_target.data(), of_sum.data(), theta,
                    count.data<int64_t>(), 7);
@@ -421,10 +388,10 @@ TEST_CASE("jsma_pairs: the best pair of all, and the least of equals") {
 TEST_CASE("jsma_pool: leaves the features of the largest a + b, with those equal to the last") {
   int64_t const d = 300;
   for (int64_t pool : {1, 7, 299}) {
-    Pixels const up = uniform_pixels(2 * d, 23, -1, 1);
-    Pixels down = uniform_pixels(2 * d, 24, -1, 1);
+    Pixels const up = uniform_values(2 * d, 23, -1, 1);
+    Pixels down = uniform_values(2 * d, 24, -1, 1);
     for (size_t i = d; i < 2 * d; ++i) down[i] = float(i % 50) - up[i];  // ties, up to rounding
-    Guarded const a(up), b(down);
+    GuardedValues const a(up), b(down);
     jsma_pool(stream(), a.data(), b.data(), pool, 2, d);
     Pixels const left_a = a.read(), left_b = b.read();
     for (int64_t image = 0; image < 2; ++image) {

@@ -69,6 +69,12 @@ TEST_CASE("onepixel's populations are whole genomes, and queries are counted exa
     if (batch == 0) CHECK(model.usage().forwards - before.forwards == 5 * 81);
     CHECK(r.gradients == std::vector<int64_t>(5, 0));
   }
+  // Of one image alone, a generation is still one pass.
+  Drawing drawing;
+  Batch const alone = images_of(drawing, 1);
+  drawing.draws.clear();
+  run("onepixel:popsize=20,generations=0", drawing, alone);
+  CHECK(drawing.draws.size() == 2);
   // Energies that agree end it, if asked to: here they are all equal.
   CHECK(run("onepixel:popsize=20,generations=9,atol=0", model, b).queries == std::vector<int64_t>(5, 1 + 20));
   CHECK_THROWS_AS(run("onepixel:f_low=1,f_high=0.5", model, b), UsageError);
@@ -98,6 +104,10 @@ TEST_CASE("onepixel's objective never gets worse, and what is returned is the be
   }
   CHECK(stood > 2);
   CHECK(improved > 4);
+}
+
+TEST_CASE("a random model draws anew in every pass of a sparse attack") {
+  for (const std::string& spec : attacks) check_draws_anew(spec);
 }
 
 TEST_CASE("sparse attacks give the same bytes for every batch size and order") {
@@ -227,6 +237,9 @@ TEST_CASE("JSMA changes pairs by theta, each feature once, and stops when the cl
   }
   CHECK(Jsma{}.most_steps(150528) == 7527);
   CHECK(Jsma{.gamma = 1}.most_steps(5) == 3);
+  CHECK(Jsma{}.most_steps(97200) == 4860);  // half a tenth of it, though 0.1f is more than a tenth
+  CHECK(Jsma{}.most_steps(97201) == 4861);
+  CHECK(Jsma{}.most_steps(20) == 1);
 }
 
 TEST_CASE("JSMA's pool of all features is the exact search, a smaller one uses its features only") {

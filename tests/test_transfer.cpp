@@ -13,9 +13,10 @@
 #include "attacks/tifgsm.h"
 #include "attacks/vmifgsm.h"
 #include "engine/ops/arithmetic.h"
-#include "tests/host_models.h"
+#include "tests/attack_fixtures.h"
 
 using namespace mith;
+using fixtures::host, fixtures::images_of;
 
 namespace {
 
@@ -23,46 +24,19 @@ constexpr int64_t side = 10, pixels = side * side;
 const Shape image{side, side, 1};
 const std::vector<std::string> here{"mifgsm", "nifgsm", "vmifgsm", "vnifgsm", "pgn", "difgsm", "tifgsm"};
 
-std::vector<std::vector<double>> random_weights(int classes, uint64_t seed, double size) {
-  std::vector<std::vector<double>> w(static_cast<size_t>(classes), std::vector<double>(pixels));
-  for (size_t c = 0; c < w.size(); ++c)
-    for (size_t j = 0; j < pixels; ++j) w[c][j] = size * (2 * double(uniform({.seed = seed}, c, j)) - 1);
-  return w;
-}
-
-struct Linear final : HostModel {
-  explicit Linear(int classes = 2) : HostModel(image, random_weights(classes, 3, 0.5)) {}
+// Models for images that are large enough to be resized and smoothed.
+struct Linear final : fixtures::Linear {
+  explicit Linear(int classes = 2) : fixtures::Linear(classes, 0.5, image) {}
 };
-/// Logits that go up and down along every direction.
-struct Wavy final : HostModel {
-  Wavy() : HostModel(image, random_weights(3, 4, 0.5)) {}
-  double activate(double v) const override { return 3 * std::sin(4 * v); }
-  double slope(double v) const override { return 12 * std::cos(4 * v); }
+struct Wavy final : fixtures::Wavy {
+  Wavy() : fixtures::Wavy(0.5, image) {}
 };
-struct Constant final : HostModel {
-  Constant() : HostModel(image, random_weights(2, 3, 0)) {}
+struct Constant final : fixtures::Constant {
+  Constant() : fixtures::Constant(image) {}
 };
-/// A gradient that is NaN at the first pixel of every image.
-struct NanGradient final : HostModel {
-  NanGradient() : HostModel(image, random_weights(2, 3, 0.5)) {}
-  void spoil(std::vector<float>& g) const override {
-    for (size_t i = 0; i < g.size(); i += pixels) g[i] = std::nanf("");
-  }
+struct NanGradient final : fixtures::NanGradient {
+  explicit NanGradient(int first = 0) : fixtures::NanGradient(first, 0.5, image) {}
 };
-
-/// n random images, labelled as the model sees them.
-Batch images_of(Classifier& model, int64_t n, float low = 0, float high = 1) {
-  std::vector<float> x;
-  std::vector<int64_t> ids;
-  for (int64_t i = 0; i < n; ++i) {
-    ids.push_back(5 * i + 2);
-    for (uint64_t j = 0; j < pixels; ++j)
-      x.push_back(low + (high - low) * uniform({.seed = 12}, static_cast<uint64_t>(i), j));
-  }
-  Batch b{Tensor::from(x, {n, side, side, 1}), Tensor(), Tensor::from(ids, {n})};
-  b.y = argmax(model.logits(b));
-  return b;
-}
 
 /// Every image attacked, the last iterate returned.
 AttackOptions surrogate() {
@@ -72,13 +46,12 @@ AttackOptions surrogate() {
   return o;
 }
 template <class C>
-AttackResult run(C config, Classifier& model, const Batch& b, const AttackOptions& options = surrogate()) {
+AttackResult result_of(C config, Classifier& model, const Batch& b, const AttackOptions& options = surrogate()) {
   return Momentum<C>(config).run(model, b, options);
 }
-std::vector<float> host(const Tensor& t) { return t.to_host<float>(); }
 template <class C>
 std::vector<float> pixels_of(C config, Classifier& model, const Batch& b, const AttackOptions& options = surrogate()) {
-  return host(run(config, model, b, options).adversarial);
+  return host(result_of(config, model, b, options).adversarial);
 }
 std::vector<float> named(const std::string& spec, Classifier& model, const Batch& b) {
   return host(make_attack(spec)->run(model, b, surrogate()).adversarial);
@@ -108,14 +81,19 @@ TEST_CASE("without momentum MI- and NI-FGSM are BIM bit for bit") {
 }
 
 TEST_CASE("MI-FGSM's first step is FGSM's, and a step length of 0 stands for eps / steps") {
+  CHECK(MomentumFrame{.eps = 0.1f, .steps = 7}.resolved_alpha() == 0.1f / 7);
+  CHECK(MomentumFrame{.eps = 0.1f, .alpha = 0.02f, .steps = 7}.resolved_alpha() == 0.02f);
   Wavy model;
   Batch const b = images_of(model, 8, 0.3f, 0.7f);
   auto const fgsm = host(Iterative<Fgsm>(Fgsm{.eps = 0.01f}).run(model, b, surrogate()).adversarial);
   CHECK(pixels_of(Mifgsm{{.eps = 0.01f, .steps = 1}}, model, b) == fgsm);
+  CHECK(pixels_of(Mifgsm{{.eps = 0.1f, .steps = 7}}, model, b) ==
+        pixels_of(Mifgsm{{.eps = 0.1f, .alpha = 0.1f / 7, .steps = 7}}, model, b));
   Linear linear;
   Batch const straight = images_of(linear, 8, 0.3f, 0.7f);
-  for (float d : linf_distance(run(Mifgsm{{.eps = 0.1f, .steps = 7}}, linear, straight).adversarial, straight.x))
-    CHECK(std::abs(d - 0.1f) <= 1e-6);
+  Mifgsm const short_of_the_border{{.eps = 0.1f, .alpha = 0.01f, .steps = 7}};
+  for (float d : linf_distance(result_of(short_of_the_border, linear, straight).adversarial, straight.x))
+    CHECK(std::abs(d - 0.07f) <= 1e-6);
 }
 
 TEST_CASE("MI- and NI-FGSM follow the published update in double") {
@@ -247,6 +225,28 @@ TEST_CASE("results do not depend on how many images or copies share a pass") {
   CHECK(pixels_of(Difgsm{short_steps, {}}, model, b) != pixels_of(Difgsm{short_steps, {}}, model, b, other));
 }
 
+TEST_CASE("a random model draws anew in every pass, and for every copy however many share a pass") {
+  for (const std::string& name : here) {
+    CAPTURE(name);
+    fixtures::Drawing model(image);
+    Batch const b = images_of(model, 9);
+    auto const attack = make_attack(name + ":steps=3,keep_best=true");
+    for (bool evaluation : {false, true}) {
+      AttackOptions options = surrogate();
+      options.evaluation = evaluation;
+      model.drawn.clear();
+      auto const whole = host(attack->run(model, b, options).adversarial);
+      CHECK(model.drawn.size() >= (evaluation ? 7 : 3));
+      CHECK(model.drew_anew_in_every_pass());
+      options.batch = 4;
+      CHECK(host(attack->run(model, b, options).adversarial) == whole);
+      options.batch = 0;
+      options.seed = 4;
+      CHECK(host(attack->run(model, b, options).adversarial) != whole);
+    }
+  }
+}
+
 TEST_CASE("evaluation leaves images alone that were wrong to begin with and judges the last iterate") {
   Wavy model;
   Batch b = images_of(model, 30);
@@ -284,9 +284,9 @@ TEST_CASE("keep_best never loses a success nor a loss to the last iterate") {
   AttackOptions judged = surrogate();
   judged.evaluation = true;
   MomentumFrame frame{.eps = 0.08f, .alpha = 0.03f, .steps = 9};
-  auto const last = run(Mifgsm{frame}, model, b, judged);
+  auto const last = result_of(Mifgsm{frame}, model, b, judged);
   frame.keep_best = true;
-  auto const best = run(Mifgsm{frame}, model, b, judged);
+  auto const best = result_of(Mifgsm{frame}, model, b, judged);
   int64_t gained = 0;
   for (size_t i = 0; i < 60; ++i) {
     CHECK(best.success[i] >= last.success[i]);
@@ -324,7 +324,7 @@ TEST_CASE("the books count the passes that were made") {
   }
   int64_t done = 0, total = 0;
   judged.progress = [&](const AttackProgress& p) { done = p.done, total = p.total; };
-  run(Mifgsm{{.steps = 4}}, model, b, judged);
+  result_of(Mifgsm{{.steps = 4}}, model, b, judged);
   CHECK(done == 4);
   CHECK(total == 4);
 }
@@ -351,9 +351,11 @@ TEST_CASE("a targeted transfer attack goes for its class and leaves images of th
   }
   Batch bad = slice(b, 0, 2);
   bad.y = Tensor::from(std::vector<int32_t>{0, 7}, {2});
-  CHECK_THROWS_AS(run(Mifgsm{}, model, bad), UsageError);
-  CHECK_THROWS_AS(run(Mifgsm{}, model, {b.x, Tensor(), b.ids}), Error);
-  CHECK(run(Mifgsm{}, model, slice(b, 0, 0)).adversarial.dim(0) == 0);
+  for (AttackOptions const& options : {judged, surrogate()})
+    for (int64_t target : {-1, 1})
+      CHECK_THROWS_AS(result_of(Mifgsm{{.target = target}}, model, bad, options), UsageError);
+  CHECK_THROWS_AS(result_of(Mifgsm{}, model, {b.x, Tensor(), b.ids}), Error);
+  CHECK(result_of(Mifgsm{}, model, slice(b, 0, 0)).adversarial.dim(0) == 0);
 }
 
 TEST_CASE("no gradient moves nothing, and a NaN pixel stays in place and is counted") {
@@ -365,17 +367,25 @@ TEST_CASE("no gradient moves nothing, and a NaN pixel stays in place and is coun
   }
   NanGradient model;
   Batch const b = images_of(model, 4, 0.3f, 0.7f);
-  auto const r = run(Mifgsm{{.steps = 3}}, model, b);
+  auto const r = result_of(Mifgsm{{.steps = 3}}, model, b);
   CHECK(r.nan_gradients == 4 * 3);
   auto const adv = host(r.adversarial), x = host(b.x);
   for (size_t i = 0; i < 4; ++i) {
     CHECK(adv[i * pixels] == x[i * pixels]);
     CHECK(adv[i * pixels + 1] != x[i * pixels + 1]);
   }
-  CHECK(run(Pgn{}, model, b).nan_gradients > 0);
+  CHECK(result_of(Pgn{}, model, b).nan_gradients > 0);
+  NanGradient late(1);  // the first step is made, and leaves its momentum
+  auto const stopped = result_of(Mifgsm{{.alpha = 0.01f, .steps = 3}}, late, b);
+  CHECK(stopped.nan_gradients == 4 * 2);
+  auto const halfway = host(stopped.adversarial);
+  for (size_t i = 0; i < 4; ++i) {
+    CHECK(std::abs(std::abs(halfway[i * pixels] - x[i * pixels]) - 0.01f) <= 1e-6);
+    CHECK(std::abs(std::abs(halfway[i * pixels + 1] - x[i * pixels + 1]) - 0.03f) <= 1e-6);
+  }
   AttackOptions strict = surrogate();
   strict.strict = true;
-  CHECK_THROWS_AS(run(Mifgsm{}, model, b, strict), Error);
+  CHECK_THROWS_AS(result_of(Mifgsm{}, model, b, strict), Error);
 }
 
 TEST_CASE("smoothing kernels: published weights, of sum 1, in proportion to the image") {
@@ -438,11 +448,14 @@ TEST_CASE("input diversity draws sizes and offsets from their whole range, an im
   // Too small to be resized: left as it is.
   auto const tiny = InputDiversity{.probability = 1, .mode = "enlarge"}.geometry(Tensor::zeros({1, 4, 4, 1}), {1}, key);
   CHECK(tiny.to_host<int32_t>() == std::vector<int32_t>{4, 4, 0, 0, 4, 4});
-  Wavy model;
-  Batch const b = images_of(model, 2);
-  CHECK_THROWS_AS(make_attack("difgsm:resize_rate=1.2")->run(model, b, surrogate()), UsageError);
-  CHECK_THROWS_AS(make_attack("difgsm:resize_rate=0.8,di_mode=enlarge")->run(model, b, surrogate()), UsageError);
-  CHECK_THROWS_AS(make_attack("tifgsm:kernel_size=4")->run(model, b, surrogate()), UsageError);
+}
+
+TEST_CASE("fields that do not go together are refused before there is a network") {
+  CHECK_THROWS_AS(make_attack("difgsm:resize_rate=1.2"), UsageError);
+  CHECK_THROWS_AS(make_attack("difgsm:resize_rate=0.8,di_mode=enlarge"), UsageError);
+  CHECK_THROWS_AS(make_attack("tifgsm:resize_rate=1.2"), UsageError);
+  CHECK_THROWS_AS(make_attack("tifgsm:kernel_size=4"), UsageError);
+  CHECK_NOTHROW(make_attack("tifgsm:kernel_size=5,resize_rate=1.2,di_mode=enlarge"));
 }
 
 TEST_CASE("the transfer attacks' specs are complete") {

@@ -65,11 +65,11 @@ constexpr MomentumFrame six_steps{.eps = 0.05f, .alpha = 0.01f, .steps = 6};
 template <class C>
 std::vector<float> estimate(const C& config, Classifier& model, const Batch& clean, const Tensor& adv,
                             const AttackOptions& options = {}) {
-  GradientSource source(model, clean, clean, options, -1);
+  GradientSource source(C::name, model, clean, clean, options, -1);
   Tensor const momentum = Tensor::zeros_like(adv);
   Tensor memory;
   MomentumStep step{.clean = clean, .adv = adv, .momentum = momentum, .memory = memory, .eps = 0.05f};
-  step.key = draw_key(C::name, options, Purpose::noise, 1, 0);
+  step.key = draw_key(C::name, options, Purpose::noise, 0, 0);
   return host(config.estimate(source, step));
 }
 
@@ -295,7 +295,8 @@ TEST_CASE("the same seed gives the same bytes for every batch size and order") {
       options.batch = 4;
       CHECK(host(made->run(model, b, options).adversarial) == whole);
       options.seed = 10;
-      if (name[1] != 'i' || name == "sia") CHECK(host(made->run(model, b, options).adversarial) != whole);
+      if (!name.starts_with("si") || name.starts_with("sia"))
+        CHECK(host(made->run(model, b, options).adversarial) != whole);
     }
   }
 }

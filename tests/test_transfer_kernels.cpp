@@ -178,6 +178,10 @@ TEST_CASE("momentum_sign_step: a zero gradient adds nothing, what is not finite 
   CHECK(moved.bad == 4);
   CHECK(moved.momentum == Values{0, 0, 1.5f, -2.5f, 0, 0, 0, 0});  // mean |g| of the first image: (0 + 0 + 3 + 5) / 4
   CHECK(moved.adv == Values{0.5f, 0.5f, 0.625f, 0.375f, 0.5f, 0.5f, 0.5f, 0.5f});
+  // Old momentum does not move a pixel either.
+  Moved const frozen =
+      momentum_step(x, m, x, {0, not_a_number, infinity, 6, -2, not_a_number, 2, 0}, 2, 0.5f, 0.125f, 1);
+  CHECK(frozen.adv == Values{0.5f, 0.5f, 0.5f, 0.625f, 0.375f, 0.5f, 0.625f, 0.5f});
   CHECK(std::isnan(momentum_step({not_a_number}, {0}, {0.5f}, {1}, 1, 1, 0.1f, 0.1f).adv[0]));
 }
 

@@ -89,6 +89,18 @@ class Crafting(Scratch):
                              ("universal", str(self.dir / "other")))
         self.assertEqual(report["rows"][1]["confusion"], report["rows"][2]["confusion"])
 
+    def test_surrogates_make_a_transfer_matrix(self):
+        surrogates = [self.dir / name for name in ("a", "b")]
+        for surrogate in surrogates:
+            shutil.copytree(self.baseline, surrogate)
+        done = run("mith-evaluate", "--model", self.baseline, "--surrogate", surrogates[0], "--surrogate",
+                   surrogates[1], "--data", DATA, "--attack", "uap:passes=1", "--report", self.dir / "r", "--json")
+        report = json.loads(done.stdout)
+        [matrix] = report["transfer"]
+        self.assertEqual(matrix["surrogates"], list(map(str, surrogates)))
+        self.assertEqual([cell for line in matrix["attack_success_rate"] for cell in line],
+                         [row["attack_success_rate"] for row in report["rows"][1:]])
+
     def test_refusals(self):
         self.assertIn("--craft", self.attack("--attack", "fgsm", "--craft", DATA + ":train", code=2).stderr)
         self.assertIn("needs an eps", self.attack("--attack", "u-simba:norm=l2", code=2).stderr)

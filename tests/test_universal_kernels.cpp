@@ -16,8 +16,6 @@ const Kernel<float*, const float*, const float*, const float*, const float*, flo
     universal_gradient{"universal_gradient"};
 const Kernel<float*, const float*, int64_t, int64_t, int64_t> universal_mean_sign{"universal_mean_sign"};
 const Kernel<float*, const float*, float, int64_t> universal_shift{"universal_shift"};
-const Kernel<float*, const float*, const float*, const float*, float, float, int64_t, int64_t, int64_t, int64_t>
-    universal_step{"universal_step"};
 const Kernel<float*, const float*, const float*, float, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>
     patch_blend{"patch_blend"};
 const Kernel<float*, const float*, float, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>
@@ -149,27 +147,12 @@ TEST_CASE("universal_mean_sign: the mean over images, zero for NaN and both zero
   CHECK(mean.read() == Values{0.5f, -0.25f, 1, -0.25f});
 }
 
-TEST_CASE("universal_shift and universal_step stay within their limit and keep NaN") {
+TEST_CASE("universal_shift stays within its limit and keeps NaN") {
   GuardedValues const v({0.25f, -0.25f, 0.5f, not_a_number}), delta({0.5f, -0.5f, -0.25f, 0});
   universal_shift(stream(), v.data(), delta.data(), 0.5f, 4);
   Values const shifted = v.read();
   CHECK(Values(shifted.begin(), shifted.begin() + 3) == Values{0.5f, -0.5f, 0.25f});
   CHECK(std::isnan(shifted[3]));
-
-  Values const from = uniform_values(size_t(per_image), 6, -0.3f, 0.3f), down = uniform_values(size_t(h), 7, -1, 1),
-               across = uniform_values(size_t(w), 8, -1, 1);
-  for (float limit : {0.3f, infinity}) {
-    std::vector<double> expected;
-    for (size_t i = 0; i < from.size(); ++i) {
-      size_t const pixel = i / size_t(c);
-      double const wave = double(down[pixel / size_t(w)]) * double(across[pixel % size_t(w)]);
-      double const moved = double(from[i]) + (i % size_t(c) == 1 ? 0.2 * wave : 0);
-      expected.push_back(std::clamp(moved, -double(limit), double(limit)));
-    }
-    GuardedValues const out(Values(from.size(), not_a_number)), origin(from), d(down), a(across);
-    universal_step(stream(), out.data(), origin.data(), d.data(), a.data(), 0.2f, limit, 1, h, w, c);
-    CHECK(worst(out.read(), expected) <= 1e-7);
-  }
 }
 
 TEST_CASE("patch_blend: nothing outside its window, between image and patch inside") {

@@ -49,13 +49,6 @@ std::vector<KernelCase> universal_cases() {
         const float* const delta = o.values<float>(per_image);
         return [=] { run(v, delta, 0.5f, per_image); };
       }));
-  cases.push_back(make_case<Kernel<float*, const float*, const float*, const float*, float, float, int64_t, int64_t,
-                                   int64_t, int64_t>>("universal_step", "224x224x3", 2, [](Operands& o, auto run) {
-    float* const out = o.empty<float>(per_image);
-    const float *const v = o.values<float>(per_image), *const down = o.values<float>(h),
-                       *const across = o.values<float>(w);
-    return [=] { run(out, v, down, across, 0.2f, 0.5f, int64_t(1), h, w, c); };
-  }));
   using Blend =
       Kernel<float*, const float*, const float*, float, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
   cases.push_back(make_case<Blend>("patch_blend", shape, 1, [](Operands& o, auto run) {

@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "apps/common/evaluation.h"
-#include "apps/common/interrupt.h"
 #include "apps/common/registry_help.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/spec/spec.h"
@@ -13,18 +12,14 @@ namespace mith {
 namespace {
 
 constexpr int64_t gate_images = 32;
-constexpr int64_t least_partners = 64;
 
-/// An attack is given several batches at once: images that are fooled make room for others in its passes. One is enough
-/// where nothing makes room (transfer), and where a batch takes long, because a chunk is what an interruption costs.
+/// An attack is given several batches at once where images that are fooled make room for others: passes are filled up
+/// whatever is left. Else one, because a chunk is what an interruption costs.
 int64_t batches_a_call(const Attack& attack, bool transfer) {
-  Spec spec = Spec::parse(attack.spec());
-  double passes = 1;
-  for (const char* const key : {"steps", "restarts"})
-    if (auto const value = spec.take(key)) passes *= std::max(1.0, parse_number(*value, key));
-  bool const cheap =
-      passes <= 100 && attack_group(AttackRegistry::find(spec.name, "attack").entry) == iterative_attacks;
-  return transfer || !cheap ? 1 : 4;
+  std::string const name = Spec::parse(attack.spec()).name;
+  std::string const group = attack_group(AttackRegistry::find(name, "attack").entry);
+  bool const makes_room = group == iterative_attacks || group == score_attacks || group == ensemble_attacks;
+  return makes_room && !transfer ? 4 : 1;
 }
 
 /// The gate of attacks.md 0.8 on the first images.
@@ -94,16 +89,11 @@ class AttackLoop {
   }
 
  private:
-  void stop_if_interrupted() const {
-    if (!interrupted()) return;
-    const AttackState* const state = first_.options().state;
-    throw Interrupted(state ? state->interruption() : "interrupted; nothing is kept");
-  }
-
   Crafted craft(const Batch& batch, int64_t first, int64_t& shown) {
-    stop_if_interrupted();
+    const AttackState* const state = first_.options().state;
+    stop_if_interrupted(state);
     options_.progress = [&](const AttackProgress& p) {
-      stop_if_interrupted();
+      stop_if_interrupted(state);
       int64_t const reached = p.total > 0 ? batch.size() * p.done / p.total : batch.size();
       bool const known = p.standing >= 0;
       progress_.advance(reached - shown, note(first + (known ? batch.size() : 0), known ? p.standing : 0));
@@ -184,13 +174,22 @@ std::vector<AttackOutcome> attack_all(const Attack& attack, const std::vector<co
 }
 
 Batch mixing_partners(const BatchSource& images) {
+  constexpr int64_t wanted = 64;
   std::vector<std::vector<int64_t>> of_class(static_cast<size_t>(images.classes()));
   for (int64_t i = 0; i < images.size(); ++i)
     of_class[static_cast<size_t>(images.labels()[static_cast<size_t>(i)])].push_back(i);
   std::vector<int64_t> positions;
-  for (size_t round = 0; std::ssize(positions) < std::min(least_partners, images.size()); ++round)
+  // Whether there are fewer than 64, or the images of some class have fewer of others, than the set could give.
+  auto const too_few = [&](int64_t rounds) {
+    int64_t const n = images.size(), taken = std::ssize(positions);
+    return taken < std::min(wanted, n) || std::ranges::any_of(of_class, [&](auto const& own) {
+             int64_t const size = std::ssize(own);
+             return size > 0 && taken - std::min(rounds, size) < std::min(wanted, n - size);
+           });
+  };
+  for (int64_t round = 0; too_few(round); ++round)
     for (auto const& of_one : of_class)
-      if (round < of_one.size()) positions.push_back(of_one[round]);
+      if (round < std::ssize(of_one)) positions.push_back(of_one[static_cast<size_t>(round)]);
   return images.batch(positions, false, {});
 }
 

@@ -14,11 +14,16 @@ namespace {
 
 constexpr const char* key_file = "state.json";
 constexpr const char* chunk_key = "mithridate.chunk";
+constexpr const char* crafting_stem = "crafting-";
 
 bool is_chunk(const fs::path& file) {
   std::string const name = file.stem().string();
   return file.extension() == ".safetensors" && name.find('-') != std::string::npos &&
          name.find_first_not_of("0123456789-") == std::string::npos;
+}
+
+bool is_crafting(const fs::path& file) {
+  return file.extension() == ".safetensors" && file.stem().string().starts_with(crafting_stem);
 }
 
 /// What a write that was killed leaves beside its target.
@@ -33,14 +38,21 @@ std::vector<fs::path> state_files(const fs::path& folder) {
   std::vector<fs::path> ours;
   std::error_code hidden;
   for (auto const& entry : fs::directory_iterator(folder, hidden))
-    if (entry.path().filename() == key_file || is_chunk(entry.path()) || is_leftover(entry.path()))
+    if (entry.path().filename() == key_file || is_chunk(entry.path()) || is_crafting(entry.path()) ||
+        is_leftover(entry.path()))
       ours.push_back(entry.path());
   return ours;
 }
 
-int64_t chunks_in(const fs::path& folder) {
+/// "1 perturbation and 3 chunks of images"; empty if nothing is finished.
+std::string kept_in(const fs::path& folder) {
   auto const files = state_files(folder);
-  return std::count_if(files.begin(), files.end(), is_chunk);
+  int64_t const crafted = std::ranges::count_if(files, is_crafting), chunks = std::ranges::count_if(files, is_chunk);
+  std::string text;
+  if (crafted > 0) text = cat(crafted, crafted == 1 ? " perturbation" : " perturbations");
+  if (crafted > 0 && chunks > 0) text += " and ";
+  if (chunks > 0) text += cat(chunks, chunks == 1 ? " chunk" : " chunks", " of images");
+  return text;
 }
 
 void remove_state(const fs::path& folder) {
@@ -73,9 +85,10 @@ bool is_state_of(const Json& state, const std::string& program) {
          state["options"].is_object();
 }
 
-/// A state without a finished chunk may be replaced, but not another file of that name.
-void require_free(const fs::path& out, const fs::path& folder, int64_t chunks) {
-  require(chunks == 0, out.string(), " holds an interrupted run (--resume continues it, --force starts anew)");
+/// A state that holds nothing finished may be replaced, but not another file of that name.
+void require_free(const fs::path& out, const fs::path& folder) {
+  require(kept_in(folder).empty(), out.string(),
+          " holds an interrupted run (--resume continues it, --force starts anew)");
   Json const state = read_state(folder / key_file);
   require(state.is_null() || is_state_of(state, "mith-attack") || is_state_of(state, "mith-evaluate"),
           (folder / key_file).string(), " is no interrupted run's, and a run would replace it (--force does)");
@@ -154,9 +167,10 @@ std::string fingerprint(const ImageSet& images) {
   return cat(images.size(), " images ", hex(hash));
 }
 
-Json fingerprints(const std::vector<const Model*>& models) {
+template <class T>
+Json fingerprints(const std::vector<const T*>& things) {
   Json all = Json::array();
-  for (const Model* model : models) all.push_back(fingerprint(*model));
+  for (const T* thing : things) all.push_back(fingerprint(*thing));
   return all;
 }
 
@@ -166,10 +180,10 @@ AttackState::AttackState(OutputFolder& out, const std::string& program, const Js
     : out_(out), folder_(out.path() / "state") {
   if (resume) {
     require_continues(out.path(), folder_ / key_file, program, key);
-    say(cat("note: going on from ", folder_.string(), ", where ", chunks_in(folder_),
-            " chunks of images are finished"));
+    std::string const kept = kept_in(folder_);
+    say(cat("note: going on from ", folder_.string(), ", which keeps ", kept.empty() ? "nothing yet" : kept));
   } else {
-    if (!force) require_free(out.path(), folder_, chunks_in(folder_));
+    if (!force) require_free(out.path(), folder_);
     remove_state(folder_);
   }
   make_writable_folder(folder_);
@@ -177,7 +191,7 @@ AttackState::AttackState(OutputFolder& out, const std::string& program, const Js
 }
 
 AttackState::~AttackState() {
-  if (chunks_in(folder_) == 0) remove_state(folder_);
+  if (kept_in(folder_).empty()) remove_state(folder_);
 }
 
 void AttackState::begin(const std::string& attack, const std::string& crafted_on) {
@@ -230,14 +244,30 @@ void AttackState::save(int64_t first, int64_t count, const Crafted& crafted) {
   out_.keep_folder();
 }
 
+fs::path AttackState::crafting_file(int number) const { return folder_ / cat(crafting_stem, number, ".safetensors"); }
+
+Universal AttackState::load_crafting(int number, const std::string& attack) const {
+  std::error_code hidden;
+  return fs::exists(crafting_file(number), hidden) ? read_universal(crafting_file(number), attack) : Universal();
+}
+
+void AttackState::save_crafting(int number, const std::string& attack, const Universal& universal) {
+  write_universal(crafting_file(number), universal, attack);
+  out_.keep_folder();
+}
+
 std::string AttackState::interruption() const {
-  int64_t const chunks = chunks_in(folder_);
-  if (chunks == 0) return "interrupted before the first chunk of images was finished; nothing is kept";
-  return cat("interrupted; ", folder_.string(), " keeps ", chunks, chunks == 1 ? " chunk" : " chunks",
-             " of images, and the same command with --resume goes on from there");
+  std::string const kept = kept_in(folder_);
+  if (kept.empty()) return "interrupted before anything was finished; nothing is kept";
+  return cat("interrupted; ", folder_.string(), " keeps ", kept,
+             ", and the same command with --resume goes on from there");
 }
 
 void AttackState::remove() { remove_state(folder_); }
+
+void stop_if_interrupted(const AttackState* state) {
+  if (interrupted()) throw Interrupted(state ? state->interruption() : "interrupted; nothing is kept");
+}
 
 Json key_of(const AttackCommand& command, const CommonOptions& common) {
   Json attacks = Json::array();
@@ -250,7 +280,8 @@ Json key_of(const AttackCommand& command, const CommonOptions& common) {
           {"repeat-seed000-error", command.divide_twice},
           {"data", command.data},
           {"craft", command.craft},
-          {"images", fingerprint(*command.images)},
+          {"images", fingerprints(command.images)},
+          {"crafting images", fingerprints(command.crafting_images)},
           {"batch", command.batch},
           {"seed", common.seed},
           {"device", name_of(default_device())},

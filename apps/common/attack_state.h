@@ -1,4 +1,5 @@
-// What finished chunks of images of a long attack leave on disk, so that --resume goes on where it was stopped.
+// What a long attack leaves on disk, finished chunks of images and passes of crafting, so that --resume goes on where
+// it was stopped.
 #pragma once
 #include <filesystem>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "apps/common/interrupt.h"
 #include "apps/common/output_folder.h"
 #include "attacks/attack.h"
+#include "attacks/universal.h"
 
 namespace mith {
 
@@ -19,15 +21,15 @@ struct Crafted {
   double seconds = 0;
 };
 
-/// DIR/state: state.json says what the results depend on, <attack>-<chunk>.safetensors holds what is finished. Every
-/// file is whole at any time. Nothing but these files is ever removed. While it lives, an interruption waits until
-/// somebody asks interrupted().
+/// DIR/state: state.json says what the results depend on, <attack>-<chunk>.safetensors and crafting-<n>.safetensors
+/// hold what is finished. Every file is whole at any time. Nothing but these files is ever removed. While it lives, an
+/// interruption waits until somebody asks interrupted().
 class AttackState {
  public:
   /// `program` and `key`, everything that shapes the results, must be those of the state that `resume` continues; a
   /// state is otherwise refused unless `force` replaces it. UsageError, before anything is changed. Does not own `out`.
   AttackState(OutputFolder& out, const std::string& program, const Json& key, bool resume, bool force);
-  /// A state without a finished chunk is of no use and goes.
+  /// A state that holds nothing finished is of no use and goes.
   ~AttackState();
   AttackState(const AttackState&) = delete;
   AttackState& operator=(const AttackState&) = delete;
@@ -37,6 +39,9 @@ class AttackState {
   /// The result for images [first, first + count), if it was finished before. UsageError on a damaged file.
   std::optional<Crafted> load(int64_t first, int64_t count, Device) const;
   void save(int64_t first, int64_t count, const Crafted&);
+  /// What the command's crafting of that number had reached when it was stopped; without values if it had not begun.
+  Universal load_crafting(int number, const std::string& attack) const;
+  void save_crafting(int number, const std::string& attack, const Universal&);
   /// "interrupted; ..." and what to do about it.
   std::string interruption() const;
   /// Removes it, once the results are kept.
@@ -44,6 +49,7 @@ class AttackState {
 
  private:
   std::filesystem::path chunk_file(int64_t first) const;
+  std::filesystem::path crafting_file(int number) const;
   InterruptGuard guard_;
   OutputFolder& out_;
   std::filesystem::path folder_;
@@ -51,13 +57,16 @@ class AttackState {
   int attacks_begun_ = 0;
 };
 
+/// Throws Interrupted if the user has asked for the end; the state may be null.
+void stop_if_interrupted(const AttackState*);
+
 /// What the results of a command's attacks depend on, by the names of its options: attack specs in full, networks and
 /// images with hashes of what they hold, seed, batch, device and providers.
 struct AttackCommand {
   std::vector<std::string> attacks;
   std::vector<const Model*> models, surrogates;
   std::string data, craft;
-  const ImageSet* images = nullptr;
+  std::vector<const ImageSet*> images, crafting_images;  ///< as each of the models takes them
   int64_t batch = 0;
   bool ensemble = false, divide_twice = false;
 };

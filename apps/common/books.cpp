@@ -118,7 +118,7 @@ void Books::enter(const AttackResult& result, const Distance& distance, const Pr
   if (row < result.queries.size()) success_queries_.push_back(double(result.queries[row]));
 }
 
-/// Sums of the chunks. A part that had nothing left to attack in one chunk is missing there.
+/// Sums of the chunks.
 void Books::merge_stages(const std::vector<AttackStage>& stages) {
   for (const AttackStage& stage : stages) {
     auto const known = std::ranges::find(stages_, stage.attack, &AttackStage::attack);
@@ -126,6 +126,16 @@ void Books::merge_stages(const std::vector<AttackStage>& stages) {
       stages_.push_back(stage);
     else
       known->standing += stage.standing;
+  }
+}
+
+/// Square follows no gradient: what it finds behind attacks that do, their gradients hid (attacks.md 0.9).
+void Books::warn_of_masking(ReportRow& row) const {
+  for (size_t i = 1; i < stages_.size(); ++i) {
+    int64_t const lowered = stages_[i - 1].standing - stages_[i].standing;
+    if (stages_[i].attack.starts_with("square:") && double(lowered) > 0.002 * double(images_.size()))
+      row.warnings.push_back(cat("square fooled ", lowered, " of ", images_.size(),
+                                 " images that the attacks before it left standing: gradients may be masked"));
   }
 }
 
@@ -188,6 +198,7 @@ void Books::fill(ReportRow& row) const {
   fill_distances(row);
   for (const AttackStage& stage : stages_) row.stages.push_back({stage.attack, stage.standing});
   row.warnings.insert(row.warnings.end(), warnings_.begin(), warnings_.end());
+  warn_of_masking(row);
   if (nan_gradients_) row.warnings.push_back(cat(nan_gradients_, " pixels had a NaN gradient and were left in place"));
   if (unconfirmed_) row.warnings.push_back(cat(unconfirmed_, " successes were not confirmed by re-evaluation"));
   row.panels = panels();

@@ -52,6 +52,7 @@ class Books {
   void fill_queries(ReportRow&) const;
   void fill_distances(ReportRow&) const;
   void merge_stages(const std::vector<AttackStage>&);
+  void warn_of_masking(ReportRow&) const;
   std::vector<Panel> panels() const;
 
   const BatchSource& images_;

@@ -24,6 +24,11 @@ Tensor magnified(const Tensor& v) {
   return Tensor::from(pixels, v.shape(), Device::cpu);
 }
 
+bool any_universal(const std::vector<std::string>& attacks) {
+  return std::ranges::any_of(attacks,
+                             [](const std::string& spec) { return make_attack(spec)->threat().access == "universal"; });
+}
+
 Json passes_json(const std::vector<CraftingPass>& passes) {
   Json list = Json::array();
   for (const CraftingPass& pass : passes) list.push_back({{"objective", pass.objective}, {"fooled", pass.fooled}});
@@ -33,11 +38,8 @@ Json passes_json(const std::vector<CraftingPass>& passes) {
 }  // namespace
 
 void require_universal(const std::string& craft, const std::vector<std::string>& attacks) {
-  if (craft.empty()) return;
-  bool const any = std::any_of(attacks.begin(), attacks.end(), [](const std::string& spec) {
-    return make_attack(spec)->threat().access == "universal";
-  });
-  require(any, "--craft: only universal attacks are crafted on a set, and none of these is one");
+  require(craft.empty() || any_universal(attacks),
+          "--craft: only universal attacks are crafted on a set, and none of these is one");
 }
 
 std::string Crafter::set_name() const {
@@ -51,42 +53,60 @@ const ImageSet& Crafter::set_for(const Model& model) {
   return sets_.emplace(model.name, std::move(images)).first->second;
 }
 
-std::unique_ptr<Attack> Crafter::make(const std::string& spec, Classifier& crafted_on, const Model& model) {
+std::vector<const ImageSet*> Crafter::sets_for(const std::vector<const Model*>& models,
+                                               const std::vector<std::string>& attacks) {
+  std::vector<const ImageSet*> sets;
+  if (any_universal(attacks))
+    for (const Model* model : models) sets.push_back(&set_for(*model));
+  return sets;
+}
+
+std::unique_ptr<Attack> Crafter::make(const std::string& spec, Classifier& crafted_on, const Model& model,
+                                      AttackState* state) {
   auto attack = make_attack(spec);
   if (!dynamic_cast<UniversalAttack*>(attack.get())) return attack;
   auto universal = make_universal(spec);
-  auto const key = std::pair(universal->spec(), crafted_on.name());
-  if (!universal_.contains(key)) {
-    const ImageSet& images = set_for(model);
-    AttackOptions options;
-    options.seed = options_.seed;
-    options.batch = options_.batch;
-    options.strict = options_.strict;
-    Progress progress("crafting " + universal->spec() + " on " + crafted_on.name(), images.size());
-    int64_t shown = 0;
-    std::string note;
-    options.progress = [&](const AttackProgress& p) {
-      int64_t const reached = p.total > 0 ? images.size() * p.done / p.total : images.size();
-      progress.advance(reached - shown, note);
-      shown = reached;
-    };
-    auto const after_pass = [&](const Universal& u) {
-      note = cat("pass ", u.passes.size(), ", fooled ", std::round(1000 * u.passes.back().fooled) / 10, " %");
-    };
-    Universal const u = universal->craft(crafted_on, ImageSource(images), options, after_pass);
-    progress.finish(note);
-    universal_.emplace(key, u);
-    report_.push_back({{"attack", universal->spec()},
-                       {"crafted_on", crafted_on.name()},
-                       {"data", set_name()},
-                       {"images", images.size()},
-                       {"passes", passes_json(u.passes)},
-                       {"steps", u.steps},
-                       {"queries", u.queries},
-                       {"gradients", u.gradients},
-                       {"nan_gradients", u.nan_gradients}});
-  }
-  return std::make_unique<CraftedAttack>(std::move(universal), universal_.at(key));
+  const Universal& u = crafted(*universal, crafted_on, model, state);
+  return std::make_unique<CraftedAttack>(std::move(universal), u);
+}
+
+const Universal& Crafter::crafted(const UniversalAttack& attack, Classifier& crafted_on, const Model& model,
+                                  AttackState* state) {
+  auto const key = std::pair(attack.spec(), crafted_on.name());
+  auto const known = universal_.find(key);
+  if (known != universal_.end()) return known->second;
+  int const number = static_cast<int>(universal_.size()) + 1;
+  const ImageSet& images = set_for(model);
+  AttackOptions options;
+  options.seed = options_.seed;
+  options.batch = options_.batch;
+  options.strict = options_.strict;
+  Progress progress("crafting " + attack.spec() + " on " + crafted_on.name(), images.size());
+  int64_t shown = 0;
+  std::string note;
+  options.progress = [&](const AttackProgress& p) {
+    stop_if_interrupted(state);
+    int64_t const reached = p.total > 0 ? images.size() * p.done / p.total : images.size();
+    progress.advance(reached - shown, note);
+    shown = reached;
+  };
+  auto const after_pass = [&](const Universal& u) {
+    note = cat("pass ", u.passes.size(), ", fooled ", std::round(1000 * u.passes.back().fooled) / 10, " %");
+    if (state) state->save_crafting(number, attack.spec(), u);
+  };
+  Universal u = attack.craft(crafted_on, ImageSource(images), options, after_pass,
+                             state ? state->load_crafting(number, attack.spec()) : Universal());
+  progress.finish(note);
+  report_.push_back({{"attack", attack.spec()},
+                     {"crafted_on", crafted_on.name()},
+                     {"data", set_name()},
+                     {"images", images.size()},
+                     {"passes", passes_json(u.passes)},
+                     {"steps", u.steps},
+                     {"queries", u.queries},
+                     {"gradients", u.gradients},
+                     {"nan_gradients", u.nan_gradients}});
+  return universal_.emplace(key, std::move(u)).first->second;
 }
 
 void Crafter::finish(ReportRow& row, const Attack& attack, const Model& model, const ImageSet& images) {
@@ -103,7 +123,7 @@ void Crafter::finish(ReportRow& row, const Attack& attack, const Model& model, c
 }
 
 Json write_crafted(const CraftedAttack& crafted, Classifier& model, const ImageSource& images,
-                   const CraftingOptions& options, const fs::path& folder) {
+                   const EvaluationOptions& options, const fs::path& folder) {
   std::string const kind = crafted.attack().kind();
   Tensor const values = crafted.universal().values.to(Device::cpu);
   write_npy(folder / (kind + ".npy"), values);

@@ -42,14 +42,18 @@ struct CraftingOptions {
 class Crafter {
  public:
   explicit Crafter(CraftingOptions options) : options_(std::move(options)) {}
-  /// The attack by its spec. A universal one is crafted on `crafted_on`, with the images as `model` takes them.
-  std::unique_ptr<Attack> make(const std::string& spec, Classifier& crafted_on, const Model& model);
+  /// The images that are crafted on, as each of the models takes them; none if no attack is universal.
+  std::vector<const ImageSet*> sets_for(const std::vector<const Model*>&, const std::vector<std::string>& attacks);
+  /// The attack by its spec. A universal one is crafted on `crafted_on`, with the images as `model` takes them, and
+  /// every pass is kept in the state, if there is one. Throws Interrupted when the user asks for the end.
+  std::unique_ptr<Attack> make(const std::string& spec, Classifier& crafted_on, const Model& model, AttackState*);
   /// Finishes the row of an attack that make() gave; `images` are what it was evaluated on.
   void finish(ReportRow& row, const Attack&, const Model& model, const ImageSet& images);
   /// What was crafted, on which images, and what each pass found.
   const Json& report() const { return report_; }
 
  private:
+  const Universal& crafted(const UniversalAttack&, Classifier& crafted_on, const Model&, AttackState*);
   const ImageSet& set_for(const Model&);
   std::string set_name() const;
   CraftingOptions options_;
@@ -63,7 +67,7 @@ void require_universal(const std::string& craft, const std::vector<std::string>&
 
 /// perturbation.npy [h,w,c] and perturbation.png, stretched to the whole range around grey; or patch.npy and patch.png
 /// as it is. Returns what the manifest says of it: with patch-eot also the success at several scales.
-Json write_crafted(const CraftedAttack&, Classifier& model, const ImageSource&, const CraftingOptions&,
+Json write_crafted(const CraftedAttack&, Classifier& model, const ImageSource&, const EvaluationOptions&,
                    const std::filesystem::path& folder);
 
 }  // namespace mith

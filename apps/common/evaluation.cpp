@@ -7,6 +7,8 @@ namespace mith {
 
 Evaluation::Evaluation(Classifier& model, const ImageSource& images, EvaluationOptions options)
     : model_(model), images_(images), options_(std::move(options)) {
+  // Passes are filled up to a batch; of fewer images they would all be padding.
+  options_.batch = std::clamp(options_.batch, int64_t{1}, std::max(int64_t{1}, images_.size()));
   auto const start = std::chrono::steady_clock::now();
   clean_ = predict(model_, images_, options_.batch);
   clean_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -14,7 +14,7 @@
 namespace mith {
 
 struct EvaluationOptions {
-  int64_t batch = 128;
+  int64_t batch = 128;  ///< images in a pass; Evaluation's own are no more than there are
   uint64_t seed = 0;
   bool strict = false;
   bool keep_images = false;  ///< AttackOutcome::adversarial is filled
@@ -62,7 +62,8 @@ std::vector<AttackOutcome> attack_all(const Attack&, const std::vector<const Eva
                                       Classifier* surrogate);
 
 /// The clean images that mixing attacks take their partners from: the first of every class, then the second of every
-/// class, and so on, until there are 64 or no more. They depend on the set alone, never on a batch of it.
+/// class, and so on, until there are 64, and 64 of other classes for the images of each, or all that the set has. They
+/// depend on the set alone, never on a batch of it.
 Batch mixing_partners(const BatchSource&);
 
 /// The report's head, for rows to be added.

@@ -17,7 +17,7 @@ constexpr size_t columns = 100;
 
 /// In the order of lists.
 const std::array<std::string, 7> attack_groups = {
-    iterative_attacks, "transfer", "minimum norm and sparse", "score-based", "AutoAttack", "universal", "patch"};
+    iterative_attacks, "transfer", "minimum norm and sparse", score_attacks, ensemble_attacks, "universal", "patch"};
 
 /// Columns a terminal shows a text over: continuation bytes of UTF-8 take none.
 size_t width_of(const std::string& text) {
@@ -185,7 +185,7 @@ std::string attack_group(const Entry& entry) {
   std::string const access = entry.fact("access"), norm = entry.fact("norm");
   if (norm == "region") return "patch";
   if (access == "universal") return "universal";
-  if (access.starts_with("score")) return "score-based";
+  if (access.starts_with("score")) return score_attacks;
   if (access == "transfer" || access == "surrogate") return "transfer";
   if (norm == "l0" || minimises_distance(entry.name)) return "minimum norm and sparse";
   return iterative_attacks;

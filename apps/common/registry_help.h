@@ -24,8 +24,9 @@ std::string describe_entry(const Listed&);
 /// The same as {name, group, summary, paper, rule, facts, keys: [{key, default, kind, help}]}.
 Json to_json(const Listed&);
 
-/// The group of one-step and iterative attacks.
-inline const std::string iterative_attacks = "one step and iterative";
+// Groups of attacks.
+inline const std::string iterative_attacks = "one step and iterative", score_attacks = "score-based",
+                         ensemble_attacks = "AutoAttack";
 /// Where an attack stands in lists: its fact "group", else what its access, its norm and its budget say.
 std::string attack_group(const Entry&);
 /// Every attack, group by group.

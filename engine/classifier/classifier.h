@@ -1,6 +1,5 @@
 // What an attack sees of a network, and of anything that classifies images.
 #pragma once
-#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>

@@ -126,7 +126,9 @@ Line line_of(const ReportRow& row, const std::vector<std::string>& cells) {
 }  // namespace
 
 std::vector<TransferMatrix> transfer_matrices(const Report& report) {
-  Rows const carried = rows_with(report, [](const ReportRow& row) { return row.access == "transfer"; });
+  // Of universal attacks no access tells whether the network that they were crafted on is the one they are tried on.
+  Rows const carried =
+      rows_with(report, [](const ReportRow& row) { return row.access == "transfer" || row.access == "universal"; });
   std::vector<TransferMatrix> matrices;
   for (const Rows& rows : group_by(carried, [](const ReportRow& row) { return row.attack; })) {
     TransferMatrix m{.attack = rows.front()->attack, .surrogates = {}, .targets = {}, .cells = {}};
@@ -142,7 +144,7 @@ std::vector<TransferMatrix> transfer_matrices(const Report& report) {
       for (auto& line : m.cells) line.resize(m.targets.size(), nullptr);
       m.cells[s][t] = row;
     }
-    // Without a surrogate, attacks made for transfer are crafted on the very network they are tried on.
+    // Without a surrogate, attacks are crafted on the very network they are tried on.
     bool const carried_over = std::ranges::any_of(rows, [](const ReportRow* r) { return r->crafted_on != r->model; });
     if (carried_over && (m.surrogates.size() > 1 || m.targets.size() > 1)) matrices.push_back(std::move(m));
   }

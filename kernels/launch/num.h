@@ -28,6 +28,8 @@ MITH_DEVICE bool is_nan(T v) {
   return v != v;
 }
 MITH_DEVICE bool is_finite(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
+/// An element of a gradient; 0 where it is not finite, so that its pixel stays where it is.
+MITH_DEVICE float finite_or_zero(float v) { return is_finite(v) ? v : 0.0f; }
 template <class T>
 MITH_DEVICE T square(T v) {
   return v * v;

@@ -18,8 +18,8 @@
 
 namespace mith::MITH_SPACE {
 
-/// adv += alpha * sign(gradient), projected (Madry et al. 2018, eq. 2). A pixel whose gradient is NaN stays where it is
-/// and is counted.
+/// adv += alpha * sign(gradient), projected (Madry et al. 2018, section 3). A pixel whose gradient is NaN stays where
+/// it is and is counted.
 __global__ void linf_sign_step(float* __restrict__ adv, const float* __restrict__ x, const float* __restrict__ gradient,
                                float alpha, float eps, int64_t* nan_count, int64_t n) {
   int32_t bad = 0;

@@ -16,8 +16,6 @@
 
 namespace mith::MITH_SPACE {
 
-MITH_DEVICE bool is_number(float v) { return v >= -3.4028234664e38f && v <= 3.4028234664e38f; }
-
 /// (tanh w + 1) / 2 and its slope by w, as 1 / (1 + s) and 2 s / (1 + s)^2 with s = e^(-2 |w|): neither end of the box
 /// loses its digits, and no w overflows.
 struct TanhBox {
@@ -41,7 +39,7 @@ __global__ void cw_tanh_start(float* __restrict__ w, float* __restrict__ adv, co
 
 /// The gradient of |adv - x|^2 - weight * margin by one pixel; a gradient that is not finite counts as zero.
 MITH_DEVICE float cw_slope(float adv, float x, float gradient, float weight) {
-  return 2 * (adv - x) - weight * (is_number(gradient) ? gradient : 0.0f);
+  return 2 * (adv - x) - weight * finite_or_zero(gradient);
 }
 
 /// One step of Adam on w, and the image that it leads to. `gradient` is the margin's by the image.
@@ -54,7 +52,7 @@ __global__ void cw_tanh_step(float* __restrict__ w, float* __restrict__ exp_avg,
     float const c = weight[image];
     for (auto col : row_cols(per_image)) {
       int64_t const i = image * per_image + col;
-      bad += !is_number(gradient[i]);
+      bad += !is_finite(gradient[i]);
       float const slope = cw_slope(adv[i], x[i], gradient[i], c) * TanhBox(w[i]).slope;
       w[i] -= move(exp_avg[i], exp_avg_sq[i], slope);
       adv[i] = TanhBox(w[i]).value;
@@ -73,7 +71,7 @@ __global__ void cw_clip_step(float* __restrict__ exp_avg, float* __restrict__ ex
     float const c = weight[image];
     for (auto col : row_cols(per_image)) {
       int64_t const i = image * per_image + col;
-      bad += !is_number(gradient[i]);
+      bad += !is_finite(gradient[i]);
       float const slope = cw_slope(adv[i], x[i], gradient[i], c);
       adv[i] = clamp(adv[i] - move(exp_avg[i], exp_avg_sq[i], slope), 0.0f, 1.0f);
     }
@@ -99,7 +97,7 @@ __global__ void deepfool_step(float* __restrict__ total, float* __restrict__ adv
     const float* const w = gradients + chosen[image] * per_image;
     for (auto col : row_cols(per_image)) {
       int64_t const i = image * per_image + col;
-      float const t = total[i] + f * Direction::of(is_number(w[col]) ? w[col] : 0.0f);
+      float const t = total[i] + f * Direction::of(finite_or_zero(w[col]));
       total[i] = t;
       adv[i] = clamp(x[i] + (1 + overshoot) * t, 0.0f, 1.0f);
     }

@@ -11,10 +11,6 @@
 //       mean over images of sign(delta), where NaN and both zeros have the sign 0
 //   universal_shift    (float* v, const float* delta, float limit, int64_t n)
 //       v = clamp(v + delta, -limit, limit)
-//   universal_step     (float* out, const float* v, const float* down, const float* across, float step, float limit,
-//                       int64_t channel, int64_t h, int64_t w, int64_t c)
-//       out = clamp(v + step * down[i] * across[j] in one channel, -limit, limit): a direction of rank one, such as a
-//       cosine wave or a single pixel.
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 
@@ -64,20 +60,6 @@ __global__ void universal_shift(float* __restrict__ v, const float* __restrict__
   for (auto i : grid_stride(n)) v[i] = clamp(v[i] + delta[i], -limit, limit);
 }
 
-__global__ void universal_step(float* __restrict__ out, const float* __restrict__ v, const float* __restrict__ down,
-                               const float* __restrict__ across, float step, float limit, int64_t channel, int64_t h,
-                               int64_t w, int64_t c) {
-  for (auto i : grid_rows(h)) {
-    float const size = step * down[i];
-    for (auto j : row_cols(w)) {
-      for (int64_t k = 0; k < c; ++k) {
-        int64_t const at = (i * w + j) * c + k;
-        out[at] = clamp(v[at] + (k == channel ? size * across[j] : 0.0f), -limit, limit);
-      }
-    }
-  }
-}
-
 void launch_universal_apply(const Stream& stream, float* out, const float* x, const float* v, int64_t images,
                             int64_t rows, int64_t cols) {
   launch_rows_cols(stream, {"universal_apply", images * rows, bytes_of<float>(2, images * rows * cols)}, cols,
@@ -100,16 +82,9 @@ void launch_universal_shift(const Stream& stream, float* v, const float* delta, 
   launch_map(stream, {"universal_shift", n, bytes_of<float>(3, n)}, universal_shift, v, delta, limit, n);
 }
 
-void launch_universal_step(const Stream& stream, float* out, const float* v, const float* down, const float* across,
-                           float step, float limit, int64_t channel, int64_t h, int64_t w, int64_t c) {
-  launch_rows_cols(stream, {"universal_step", h, bytes_of<float>(2, h * w * c)}, w, universal_step, out, v, down,
-                   across, step, limit, channel, h, w, c);
-}
-
 KERNEL(universal_apply, launch_universal_apply);
 KERNEL(universal_gradient, launch_universal_gradient);
 KERNEL(universal_mean_sign, launch_universal_mean_sign);
 KERNEL(universal_shift, launch_universal_shift);
-KERNEL(universal_step, launch_universal_step);
 
 }  // namespace mith::MITH_SPACE

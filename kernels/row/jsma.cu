@@ -28,13 +28,14 @@ namespace mith::MITH_SPACE {
 
 constexpr int64_t no_pair = INT64_MAX;
 
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 MITH_DEVICE int32_t bits_of(float v) { return __float_as_int(v); }
 MITH_DEVICE float float_of(int32_t bits) { return __int_as_float(bits); }
 #else
 MITH_DEVICE int32_t bits_of(float v) { return std::bit_cast<int32_t>(v); }
 MITH_DEVICE float float_of(int32_t bits) { return std::bit_cast<float>(bits); }
 #endif
+
 /// max(v, 0) through the bits: negative numbers are negative integers, and integers have vector maxima.
 MITH_DEVICE float positive_part(float v) {
   int32_t const bits = bits_of(v);

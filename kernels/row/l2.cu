@@ -1,8 +1,7 @@
 // Per-image norms, and the L2 halves of attacks, f32: one block an image. Signatures:
 //
-//   l2_normalized_step (float* adv, const float* x, const float* gradient, const int64_t* ids, DrawKey key, float
-//   alpha,
-//                       float eps, int64_t* nan_count, int64_t n_images, int64_t per_image)
+//   l2_normalized_step (float* adv, const float* x, const float* gradient, const int64_t* ids, DrawKey key,
+//                       float alpha, float eps, int64_t* nan_count, int64_t n_images, int64_t per_image)
 //   l2_random_start    (float* adv, const float* x, const int64_t* ids, DrawKey key, float eps, int radius,
 //                       int64_t n_images, int64_t per_image)
 //   linf_distance, l2_distance (float* out, const float* a, const float* b, int64_t n_images, int64_t per_image)
@@ -12,7 +11,7 @@
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/launch/philox.h"
-#include "kernels/row/finite.h"
+#include "kernels/row/norms.h"
 
 namespace mith::MITH_SPACE {
 
@@ -33,13 +32,12 @@ struct NormalDirection {
   MITH_DEVICE float operator()(int64_t i) const { return normal(key, image, static_cast<uint64_t>(i)); }
 };
 
-/// Euclidean length of direction(0), ..., direction(n - 1).
-template <class Direction>
-__device__ double norm(Direction direction, int64_t n) {
-  double sum = 0;
-  for (auto i : block_stride(n)) sum += square(static_cast<double>(direction(i)));
-  return std::sqrt(block_sum(sum));
-}
+/// A random one among the pixels whose gradient is finite.
+struct RandomDirection {
+  NormalDirection draws;
+  const float* g;
+  MITH_DEVICE float operator()(int64_t i) const { return is_finite(g[i]) ? draws(i) : 0.0f; }
+};
 
 /// adv += length * direction / norm, projected onto the ball around x, then clamped to [0, 1]. A thread returns to the
 /// elements it wrote, so no barrier is needed between the passes.
@@ -59,7 +57,7 @@ __device__ void step_and_project(float* __restrict__ adv, const float* __restric
 }
 
 /// One step of length alpha along the gradient. Where the gradient is zero, one along a random direction keyed by the
-/// image's id, or none if ids is null. Pixels whose gradient is not finite count as zero, and in nan_count.
+/// image's id, or none if ids is null. Pixels whose gradient is not finite take no step, and count in nan_count.
 __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restrict__ x,
                                    const float* __restrict__ gradient, const int64_t* __restrict__ ids, DrawKey key,
                                    float alpha, float eps, int64_t* nan_count, int64_t images, int64_t per_image) {
@@ -67,7 +65,7 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
     float* const a = adv + image * per_image;
     const float* const origin = x + image * per_image;
     const float* const g = gradient + image * per_image;
-    double const length = norm(GradientDirection{g}, per_image);
+    double const length = L2Norm::of(per_image, GradientDirection{g});
     if (length > 0 && is_finite(static_cast<float>(length))) {
       step_and_project(a, origin, GradientDirection{g}, length, alpha, eps, per_image);
       continue;
@@ -75,12 +73,13 @@ __global__ void l2_normalized_step(float* __restrict__ adv, const float* __restr
     int32_t bad = 0;
     for (auto i : block_stride(per_image)) bad += !is_finite(g[i]);
     if (bad) atomic_add(nan_count, bad);
-    double const of_finite = norm(FiniteDirection{g}, per_image);
+    double const of_finite = L2Norm::of(per_image, FiniteDirection{g});
     if (of_finite > 0) {
       step_and_project(a, origin, FiniteDirection{g}, of_finite, alpha, eps, per_image);
     } else if (ids) {
-      NormalDirection const direction{key, static_cast<uint64_t>(ids[image])};
-      step_and_project(a, origin, direction, norm(direction, per_image), alpha, eps, per_image);
+      RandomDirection const direction{{key, static_cast<uint64_t>(ids[image])}, g};
+      double const of_random = L2Norm::of(per_image, direction);
+      if (of_random > 0) step_and_project(a, origin, direction, of_random, alpha, eps, per_image);
     }
   }
 }

@@ -93,7 +93,7 @@ __global__ void lbfgs_direction(float* __restrict__ x, float* __restrict__ gradi
     double along = 0, changed = 0;
     for (auto i : block_stride(n)) {
       float const pull = loss_gradient[at + i];
-      bad += !(magnitude(pull) <= 3.4028234664e38f);
+      bad += !is_finite(pull);
       float const now = 2 * c * (trial[at + i] - clean[at + i]) - finite_or_zero(pull);
       m.direction[i] = now;
       double const change = static_cast<double>(now) - static_cast<double>(m.gradient[i]);

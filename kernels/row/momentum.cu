@@ -5,11 +5,11 @@
 //   mean_size_step     (float* out, const float* x, const float* gradient, float length, int64_t n_images,
 //                       int64_t per_image)
 //
-// The size of a gradient is the mean of |g| over the image, summed in double. Elements that are not finite count as 0.
+// The size of a gradient is the mean of |g| over the image, summed in double. Elements that are not finite count as 0,
+// and their pixels stay where they are.
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/launch.h"
 #include "kernels/map/projection.h"
-#include "kernels/row/finite.h"
 
 namespace mith::MITH_SPACE {
 
@@ -39,7 +39,7 @@ __global__ void momentum_sign_step(float* __restrict__ adv, float* __restrict__ 
       bad += !is_finite(g[i]);
       float const moved = mu * m[i] + static_cast<float>(finite_or_zero(g[i]) * inverse);
       m[i] = moved;
-      a[i] = project_linf(a[i] + alpha * sign(moved), origin[i], eps);
+      a[i] = is_finite(g[i]) ? project_linf(a[i] + alpha * sign(moved), origin[i], eps) : a[i];
     }
     if (bad) atomic_add(nan_count, bad);
   }

@@ -17,7 +17,7 @@ __global__ void gradient_norm(float* __restrict__ out, const float* __restrict__
   for (auto image : block_items(images)) {
     const float* const g = gradients + image * per_image;
     int32_t bad = 0;
-    for (auto i : block_stride(per_image)) bad += !(magnitude(g[i]) <= 3.4028234664e38f);
+    for (auto i : block_stride(per_image)) bad += !is_finite(g[i]);
     if (bad) atomic_add(nan_count, bad);
     double const norm = Norm::of(per_image, [=](int64_t i) { return finite_or_zero(g[i]); });
     if (block_leader()) out[image] = static_cast<float>(norm);

@@ -1,6 +1,6 @@
-// Norms of an image's worth of values, each reduced by a block; and what counts as a value.
+// Norms of an image's worth of values, each reduced by a block.
 #pragma once
-#include "kernels/row/finite.h"
+#include "kernels/launch/launch.h"
 
 namespace mith::MITH_SPACE {
 

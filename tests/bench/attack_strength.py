@@ -84,11 +84,16 @@ class Strength:
         for spec, row in self.parts.items():
             yield (f"AutoAttack leaves no more images than its part `{spec.split(':')[0]}` alone: {count['AutoAttack']} <= "
                    f"{right(row)}", count["AutoAttack"] <= right(row))
+        if "hardened" not in self.name:
+            left = self.rows["PGD-10"]["accuracy"]
+            yield f"the radius leaves 0.3 to 0.6 under PGD-10: {left:.3f}", LEFT[0] <= left <= LEFT[1]
         order = ["APGD-CE", "PGD-100", "PGD-10", "FGSM"]
         for strong, weak in zip(order, order[1:]):
             yield (f"{strong} leaves no more than {weak}, up to {AT_MOST} images: {count[strong]} <= {count[weak]}",
                    count[strong] <= count[weak] + AT_MOST)
         yield (f"noise does not beat PGD-10: {count['noise']} >= {count['PGD-10']}", count["noise"] >= count["PGD-10"])
+        yield (f"vertical, a part of the same ball, leaves no fewer than APGD-CE: {count['vertical']} >= "
+               f"{count['APGD-CE']}", count["vertical"] >= count["APGD-CE"])
         norms = {title: median_l2(row) for title, row in self.smallest.items()}
         for title in ("C&W", "FAB"):
             yield (f"{title} changes no more than DeepFool in the median: {norms[title]:.4f} <= {norms['DeepFool']:.4f}",
@@ -103,7 +108,7 @@ class Strength:
             lines.append(f"| {title} | {interval(row)} | {row['attack_success_rate']:.3f} | {row['queries_mean']:.0f} | "
                          f"{row['seconds']:.0f} |")
         lines += ["", f"Smallest changes, {next(iter(self.smallest.values()))['n']} images:", "",
-                  "| attack | median L2 | mean L2 | fooled of those right before | seconds |", "|---|---|---|---|---|"]
+                  "| attack | median L2, failures infinitely far | mean L2 of the successes | fooled of those right before | seconds |", "|---|---|---|---|---|"]
         for title, row in self.smallest.items():
             lines.append(f"| {title} | {median_l2(row):.4f} | {row['distances']['l2_mean'] or math.nan:.4f} | "
                          f"{row['attack_success_rate']:.3f} | {row['seconds']:.0f} |")
@@ -120,8 +125,9 @@ class Strength:
 
 
 def median_l2(row):
-    value = row["distances"]["l2_median"]
-    return math.nan if value is None else value
+    """Of all images that were right; those that the attack failed on are infinitely far."""
+    curve = row["distance_curve"]
+    return next((size for size, accuracy in curve if accuracy <= curve[0][1] / 2), math.inf)
 
 
 def checked(properties):

@@ -8,7 +8,8 @@ PGD-10, MI-FGSM and the Square attack, on `cnn` at 28 and `resnet18` at 64 pixel
 Every engine is a process that stays; rounds alternate between them, one at work at a time, and medians are compared.
 PyTorch runs in eval mode, without weight gradients, with denormals flushed, in the better memory format; a newer one also
 compiled where that is faster; and once more with the network traced and frozen by TorchScript. torchattacks has a row
-where a Python has it. All sides attack the same images with the same weights and take every step or query on every image.
+where a Python has it. All sides attack the same images with the same weights: gradient attacks take every step on every
+image, Square asks of those that stand. The passes of all sides must agree, or nothing is compared.
 Writes a JSON file and the tables of docs/performance.md.
 """
 import argparse
@@ -29,12 +30,13 @@ NETS = {  # trained with these; the number of images of a round and of Square's 
                  "queries": 100},
 }
 EPS = 8 / 255
-SMALL = 1 / 2550  # so small that Square fools next to no image: no side may stop early
+SMALL = 1 / 2550  # so small that Square fools next to no image, and all queries are spent on those that were right
+PASSES_APART = 0.02  # by which the engines' passes may differ: images at the border, which other rounding fools
 ATTACKS = {
     "pgd": {"spec": "pgd:eps=8/255,alpha=2/255,steps=10", "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10}},
     "mifgsm": {"spec": "mifgsm:eps=8/255,alpha=0.8/255,steps=10,mu=1",
                "options": {"eps": EPS, "alpha": EPS / 10, "steps": 10, "mu": 1.0}},
-    "square": {"spec": "square:eps=0.1/255,queries={queries}", "options": {"eps": SMALL}},
+    "square": {"spec": "square:eps=0.1/255,queries={queries}", "options": {"eps": SMALL, "stop": True}},
 }
 
 
@@ -99,7 +101,10 @@ def compare(options, work):
                 engine.rounds.append(measure(engine, 1))
             print(f"{work['title']} {i + 1}/{options.rounds}: " +
                   ", ".join(f"{e.label} {e.rounds[-1]['seconds']:.3f} s" for e in engines), file=sys.stderr)
-    return [{**engine.row(), "forwards": engine.rounds[-1]["forwards"]} for engine in engines]
+    forwards = [engine.rounds[-1]["forwards"] for engine in engines]
+    if not max(forwards) <= (1 + PASSES_APART) * min(forwards):
+        raise SystemExit(f"{work['title']}: the engines' work differs: {forwards} passes an image")
+    return [{**engine.row(), "forwards": count} for engine, count in zip(engines, forwards)]
 
 
 def works(options):
@@ -125,7 +130,7 @@ def table(work):
         seconds, median = row["seconds"], row["median_seconds"]
         lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
                      f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} | "
-                     f"{row['forwards']:.0f} | {row['accuracy']:.3f} |")
+                     f"{row['forwards']:.1f} | {row['accuracy']:.3f} |")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ class Programs:
 
     def __init__(self, options):
         self.options = options
+        self.build = hashlib.sha256((options.bin / "mith-evaluate").read_bytes()).hexdigest()
 
     def run(self, program, *arguments):
         command = [str(part) for part in (self.options.bin / program, *arguments, "--threads", self.options.threads)]
@@ -69,8 +70,9 @@ class Programs:
         return json.loads(kept.read_text())
 
     def kept(self, kind, model, data, attack, limit, *more):
-        """Where the result of these inputs is kept; another network of the same name has another file."""
-        everything = json.dumps([fingerprint(model), str(data), attack, limit, [str(each) for each in more]])
+        """Where the result of these inputs is kept: another network of the same name, or another build of the program,
+        has another file."""
+        everything = json.dumps([self.build, fingerprint(model), str(data), attack, limit, [str(each) for each in more]])
         readable = re.sub(r"[^\w.-]+", "-", f"{model.name}-{(attack or 'clean').split(':')[0]}")
         return self.options.runs / kind / f"{readable}-{hashlib.sha256(everything.encode()).hexdigest()[:16]}.json"
 

@@ -38,8 +38,8 @@ def apgd_start(x, eps, attack):
     """x + eps t / |t|_inf, t uniform in [-1, 1): the draws that attacks/draws.h gives the attack of that name for images
     0, 1, ... and the run's seed 0."""
     n, c, h, w = x.shape
-    stream = (reference.fnv1a(attack) ^ reference.fnv1a(attack) >> 16) & 0xFFFF
-    u = np.stack([reference.uniform(h * w * c, 0, 0, "attack_start", i, stream) for i in range(n)])
+    seed = reference.attack_seed(attack)
+    u = np.stack([reference.uniform(h * w * c, seed, 0, "attack_start", i) for i in range(n)])
     t = torch.from_numpy(2 * u - 1).to(x.dtype)
     return torch.clamp(x + (eps * t / t.abs().amax(1, keepdim=True)).reshape(n, h, w, c).permute(0, 3, 1, 2), 0, 1)
 
@@ -68,7 +68,7 @@ ATTACKS = {
     "tifgsm": ("cnn_colour", attacks.tifgsm, dict(MOMENTUM, kernel=7)),
     "sifgsm": ("cnn_colour", attacks.sifgsm, MOMENTUM),
     "apgd-ce": ("cnn_colour", apgd("apgd-ce", attacks.cross_entropy), dict(eps=LARGE, steps=20)),
-    "apgd-dlr": ("cnn_colour", apgd("apgd-dlr", attacks.dlr), dict(eps=LARGE, steps=20)),
+    "apgd-dlr": ("cnn_colour", apgd("apgd-dlr", attacks.dlr), dict(eps=SMALL, steps=20)),
     "apgd-dlr-2": ("cnn", apgd("apgd-dlr", attacks.dlr), dict(eps=SMALL, steps=20)),
     "deepfool": ("cnn_colour", deepfool, dict(steps=50, overshoot=0.02)),
     "cw": ("cnn_colour", carlini_wagner, dict(c=1.0, steps=40, lr=0.01)),

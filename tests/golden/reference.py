@@ -18,28 +18,32 @@ from torch.nn import functional as F
 PURPOSE = {"initialise": 1, "attack_start": 5, "noise": 8}  # kernels/launch/philox.h: enum class Purpose
 
 
+def philox4x32(counter, key0, key1):
+    """Ten rounds over four words, each an array of uint64 below 2^32; as in kernels/launch/philox.h."""
+    mask, high = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        p0 = np.uint64(0xD2511F53) * counter[0]
+        p1 = np.uint64(0xCD9E8D57) * counter[2]
+        counter = [
+            (p1 >> high) ^ counter[1] ^ np.uint64(key0),
+            p1 & mask,
+            (p0 >> high) ^ counter[3] ^ np.uint64(key1),
+            p0 & mask,
+        ]
+        key0, key1 = (key0 + 0x9E3779B9) & 0xFFFFFFFF, (key1 + 0xBB67AE85) & 0xFFFFFFFF
+    return counter
+
+
 def uniform(count, seed, step, purpose, image=0, stream=0):
     """Elements 0 .. count-1 of a stream: uniform(DrawKey, image, element) of kernels/launch/philox.h, bit for bit."""
     lanes = np.arange((count + 3) // 4, dtype=np.uint64)
-    mask = np.uint64(0xFFFFFFFF)
     counter = [
-        lanes & mask,
+        lanes & np.uint64(0xFFFFFFFF),
         np.full_like(lanes, image & 0xFFFFFFFF),
         np.full_like(lanes, step ^ ((image >> 32) * 0x9E3779B9 & 0xFFFFFFFF)),
         np.full_like(lanes, PURPOSE[purpose] << 16 ^ stream),
     ]
-    key = [seed & 0xFFFFFFFF, seed >> 32]
-    for _ in range(10):
-        p0 = np.uint64(0xD2511F53) * counter[0]
-        p1 = np.uint64(0xCD9E8D57) * counter[2]
-        high = np.uint64(32)
-        counter = [
-            (p1 >> high) ^ counter[1] ^ np.uint64(key[0]),
-            p1 & mask,
-            (p0 >> high) ^ counter[3] ^ np.uint64(key[1]),
-            p0 & mask,
-        ]
-        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    counter = philox4x32(counter, seed & 0xFFFFFFFF, seed >> 32)
     bits = np.stack(counter, axis=1).reshape(-1)[:count]
     return (bits >> np.uint64(8)).astype(np.float64) / 16777216.0
 
@@ -50,6 +54,13 @@ def fnv1a(text):
     for byte in text.encode():
         value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
     return value
+
+
+def attack_seed(attack, seed=0, restart=0, iteration=0):
+    """The seed of draw_key(attack, ...) of attacks/draws.h."""
+    words = [np.array([word], dtype=np.uint64) for word in (fnv1a(attack), restart, iteration, 0)]
+    mixed = philox4x32(words, seed & 0xFFFFFFFF, seed >> 32)
+    return int(mixed[0][0]) << 32 | int(mixed[1][0])
 
 
 class Normalise(nn.Module):
