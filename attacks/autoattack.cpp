@@ -131,19 +131,20 @@ class Doubts {
     warn_if(k > 2 && k <= 9, cat(k, " classes: ", k - 1, " targets instead of 9"));
   }
 
-  /// The gradient of DLR at APGD's start.
+  /// The gradient of DLR at APGD's start, where that does not fool the model yet: of a label that has fallen to the
+  /// third place DLR is constant, and nothing is hidden.
   void warn_of_gradients() {
     warn_if(model_.gradient_path() != "exact", "gradients are not the model's own (" + model_.gradient_path() + ")");
     Tensor const start =
         apgd_start(batch_, o_.norm, o_.eps, draw_key("autoattack", options_, Purpose::attack_start, 0, 0));
-    Tensor const gradient =
-        passes_
-            .evaluate({start, batch_.y, batch_.ids}, Loss{.kind = Loss::dlr, .labels = batch_.y},
-                      {.input_gradient = true}, model_key("autoattack", options_, 0, of_checks, checking_passes))
-            .input_gradient;
-    auto const lengths = linf_distance(gradient, Tensor::zeros_like(gradient));
-    warn_if(std::ranges::count(lengths, 0.f) > 0,
-            "DLR has no gradient at some images: gradient attacks will fail there, which is not robustness");
+    Outputs const out = passes_.evaluate({start, batch_.y, batch_.ids}, Loss{.kind = Loss::dlr, .labels = batch_.y},
+                                         {.logits = true, .input_gradient = true},
+                                         model_key("autoattack", options_, 0, of_checks, checking_passes));
+    auto const lengths = linf_distance(out.input_gradient, Tensor::zeros_like(out.input_gradient));
+    auto const predictions = argmax(out.logits).to_host<int32_t>(), labels = batch_.y.to_host<int32_t>();
+    bool flat = false;
+    for (size_t i = 0; i < labels.size(); ++i) flat = flat || (lengths[i] == 0 && predictions[i] == labels[i]);
+    warn_if(flat, "DLR has no gradient at some images: gradient attacks will fail there, which is not robustness");
   }
 
   Classifier& model_;
