@@ -108,7 +108,8 @@ class Strength:
             lines.append(f"| {title} | {interval(row)} | {row['attack_success_rate']:.3f} | {row['queries_mean']:.0f} | "
                          f"{row['seconds']:.0f} |")
         lines += ["", f"Smallest changes, {next(iter(self.smallest.values()))['n']} images:", "",
-                  "| attack | median L2, failures infinitely far | mean L2 of the successes | fooled of those right before | seconds |", "|---|---|---|---|---|"]
+                  "| attack | median L2, failures infinitely far | mean L2 of the successes | fooled of those right before | "
+                  "seconds |", "|---|---|---|---|---|"]
         for title, row in self.smallest.items():
             lines.append(f"| {title} | {median_l2(row):.4f} | {row['distances']['l2_mean'] or math.nan:.4f} | "
                          f"{row['attack_success_rate']:.3f} | {row['seconds']:.0f} |")

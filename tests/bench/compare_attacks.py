@@ -27,8 +27,9 @@ DATA = ROOT.parent / "shared" / "data"
 NETS = {  # trained with these; the number of images of a round and of Square's queries
     "cnn": {"data": DATA / "pneumoniamnist.npz", "size": 28, "train": ["--epochs", 3], "limit": 512, "queries": 1000},
     "resnet18": {"data": DATA / "bloodmnist_28.npz", "size": 64, "train": ["--size", 64, "--epochs", 1], "limit": 128,
-                 "queries": 100},
+                 "queries": 50},
 }
+CODE = ["plain", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
 EPS = 8 / 255
 SMALL = 1 / 2550  # so small that Square fools next to no image, and all queries are spent on those that were right
 PASSES_APART = 0.02  # by which the engines' passes may differ: images at the border, which other rounding fools
@@ -72,7 +73,9 @@ def has_torchattacks(python):
 
 def pytorch(options, work, model, images):
     for python in dict.fromkeys(options.python + options.newest):
-        for by in ["plain", "frozen"] + ["torchattacks"] * has_torchattacks(python):
+        for by in options.by or CODE:
+            if by == "torchattacks" and not has_torchattacks(python):
+                continue
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
                        "batch": options.batch, "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
@@ -146,6 +149,8 @@ def parse_options():
                         help="where the trained networks and their images are kept")
     parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
     parser.add_argument("--newest", action="append", default=[], metavar="PYTHON", help="another, with a newer torch")
+    parser.add_argument("--by", action="append", default=[], choices=CODE,
+                        help="only these rows of PyTorch; may be repeated")
     parser.add_argument("--mith", action="append", default=[], metavar="OPTIONS",
                         help='one more row of ours with these options, e.g. --mith="--provider all=native"')
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="NET,ATTACK",

@@ -39,8 +39,8 @@ def main():
                   "text = subprocess.run(sys.argv[1:], check=True, stdout=subprocess.PIPE, text=True).stdout; "
                   "print(json.dumps([json.loads(text), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))")
         command = ["python3", "-c", script, options.bin / "mith-evaluate", "--model", model, "--data", f"{DATA}:train",
-                   "--attack", ATTACK, "--limit", IMAGES, "--batch", 1, "--report", pathlib.Path(folder) / "report", "--json",
-                   "--quiet", "--threads", options.threads]
+                   "--attack", ATTACK, "--limit", IMAGES, "--batch", 1, "--report", pathlib.Path(folder) / "report",
+                   "--json", "--quiet", "--threads", options.threads]
         report, peak = json.loads(subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE,
                                                  text=True).stdout)
     row = report["rows"][1]
@@ -48,8 +48,8 @@ def main():
     if not (row["attacked"] > 0 and taken == STEPS):
         raise SystemExit(f"{row['attacked']} images were attacked with {taken} steps, not {STEPS}")
     content = (f"{datetime.date.today().isoformat()}, commit {commit()}, {processor()}, {options.threads} threads: "
-               f"{STEPS} steps on one image take {row['seconds'] / row['attacked']:.1f} s (mean of {row['attacked']}), and the "
-               f"whole program {peak / 1024:.0f} MiB.")
+               f"{STEPS} steps on one image take {row['seconds'] / row['attacked']:.1f} s (mean of {row['attacked']}), and "
+               f"the whole program {peak / 1024:.0f} MiB.")
     if not options.no_page:
         replace_on_page("jsma", content)
     print(content)
