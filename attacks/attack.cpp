@@ -67,7 +67,13 @@ bool look_like_probabilities(const Tensor& logits) {
 }
 
 std::unique_ptr<Attack> make_attack(const std::string& spec) {
-  return AttackRegistry::make(Spec::parse(spec), "attack");
+  auto attack = AttackRegistry::make(Spec::parse(spec), "attack");
+  // Default radii are those of single pixels: in L2 they would make every network look robust.
+  Spec given = Spec::parse(spec), full = Spec::parse(attack->spec());
+  auto const norm = full.take("norm"), eps = full.take("eps");
+  require(norm != "l2" || !eps || given.take("eps") || parse_number(*eps, "eps") < 0, "attack ", given.name,
+          ": norm=l2 needs an eps");
+  return attack;
 }
 
 std::vector<std::string> sanity_gate(Classifier& model, const Batch& sample, const DrawKey& key) {

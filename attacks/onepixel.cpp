@@ -207,7 +207,7 @@ AttackResult OnePixel::run(Classifier& model, const Batch& batch, const AttackOp
 }
 
 void OnePixel::fields(Fields& f) {
-  f.integer("pixels", pixels, "pixels to change", 1, 1 << 16);
+  f.integer("pixels", pixels, "pixels to change", 1, 100);  // the population grows with their square
   f.integer("generations", generations, "generations after the first", 0, 1 << 20);
   f.integer("popsize", popsize, "candidates of a generation, rounded down to a multiple of the genes", 1, 1 << 20);
   f.number("f_low", f_low, "least mutation factor; each generation draws its own", 0, 2);

@@ -221,11 +221,7 @@ const AttackRegistry::Add uap_deepfool(
                   {"cost", "at most steps x (classes - 1) gradients per image not yet fooled, in each pass"}},
     },
     default_fields<UapDeepFool::Config>(), [](const Spec& spec) -> std::unique_ptr<Attack> {
-      auto config = configure<UapDeepFool::Config>(spec, "attack uap-deepfool");
-      bool const radius =
-          std::any_of(spec.values.begin(), spec.values.end(), [](const auto& value) { return value.first == "eps"; });
-      require(config.norm != "l2" || radius, "attack uap-deepfool: norm=l2 needs an eps");
-      return std::make_unique<UapDeepFool>(std::move(config));
+      return std::make_unique<UapDeepFool>(configure<UapDeepFool::Config>(spec, "attack uap-deepfool"));
     });
 
 }  // namespace

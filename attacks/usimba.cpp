@@ -121,11 +121,7 @@ const AttackRegistry::Add u_simba(
                   {"cost", "2 queries per crafting image and direction, no gradient"}},
     },
     default_fields<USimba::Config>(), [](const Spec& spec) -> std::unique_ptr<Attack> {
-      auto config = configure<USimba::Config>(spec, "attack u-simba");
-      bool const radius =
-          std::any_of(spec.values.begin(), spec.values.end(), [](const auto& value) { return value.first == "eps"; });
-      require(config.norm != "l2" || radius, "attack u-simba: norm=l2 needs an eps");
-      return std::make_unique<USimba>(std::move(config));
+      return std::make_unique<USimba>(configure<USimba::Config>(spec, "attack u-simba"));
     });
 
 }  // namespace

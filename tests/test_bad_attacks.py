@@ -35,6 +35,8 @@ class BadAttacks(Scratch):
                              ("pgd:steps=0", "steps"), ("pgd:eps=nan", "eps"), ("pgd:eps=inf", "eps"),
                              ("pgd:eps=1/0", "eps"), ("pgd:eps=8/255/2", "eps"), ("pgd:eps=-1/255", "eps"),
                              ("pgd:eps=1.5", "eps"), ("pgd:restarts=256", "restarts"), ("pgd:target=-2", "target"),
+                             ("autoattack:norm=l2", "needs an eps"), ("square:norm=l2", "needs an eps"),
+                             ("apgd-ce:norm=l2", "needs an eps"), ("onepixel:pixels=101", "pixels"),
                              ("pgd:random_start=perhaps", "random_start"), ("pgd-l2:l2_start=uniforn", "uniform"),
                              ("pgd:stpes=3", "did you mean 'steps'"), ("help:pdg", "pgd")):
             self.both("--attack", spec, naming=naming)
@@ -60,6 +62,13 @@ class BadAttacks(Scratch):
             with self.subTest(attack=row["attack"]):
                 self.assertEqual((row["attack_success_rate"], row["linf_max"]), (0, 0))
                 self.assertEqual(row["confusion"], clean["confusion"])
+
+    def test_steps_that_cannot_reach_the_radius_are_warned_of(self):
+        rows = json.loads(run("mith-evaluate", "--model", self.baseline, "--data", DATA, "--limit", 5, "--attack",
+                              "bim:eps=0.1,alpha=0.005,steps=10", "--attack", "bim:eps=0.1,alpha=0.01,steps=10",
+                              "--attack", "mifgsm", "--report", self.dir / "report", "--json").stdout)["rows"][1:]
+        warned = [any("reach 0.05 of the radius 0.1" in text for text in row["warnings"]) for row in rows]
+        self.assertEqual(warned, [True, False, False])
 
     def test_few_classes(self):
         two = npz(self.dir / "two.npz")

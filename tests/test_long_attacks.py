@@ -106,7 +106,7 @@ class Resuming(Long):
         return report
 
     def test_an_ensemble_goes_on_to_the_same_stages_and_warnings(self):
-        report = self.resumes("autoattack:eps=1/255,steps=40,queries=300", file="1-0.safetensors", kept="1 chunk")
+        report = self.resumes("autoattack:eps=1/255,steps=10,queries=60", file="1-0.safetensors", kept="1 chunk")
         row = report["rows"][1]
         self.assertEqual(len(row["stages"]), 4)
         self.assertGreater(row["stages"][0]["standing"], 0)
@@ -152,8 +152,9 @@ class Resuming(Long):
         """What a program says that refuses to go on, having changed nothing."""
         before = {p: p.read_bytes() for p in (self.dir / "out").rglob("*") if p.is_file()}
         done = run("mith-attack", *arguments, "--quiet", code=2)
-        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-        self.assertIn(naming, done.stderr)
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]  # of the images
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertIn(naming, lines[0])
         self.assertEqual({p: p.read_bytes() for p in (self.dir / "out").rglob("*") if p.is_file()}, before)
 
     def test_what_is_finished_is_not_made_again(self):

@@ -22,6 +22,20 @@ int64_t batches_a_call(const Attack& attack, bool transfer) {
   return makes_room && !transfer ? 4 : 1;
 }
 
+/// "10 steps of 0.00784 reach 0.0784 of eps=0.1" where the border is out of reach; empty elsewhere. An alpha of 0
+/// follows eps and the steps.
+std::string short_steps(const Attack& attack) {
+  Spec spec = Spec::parse(attack.spec());
+  auto const value = [&](const char* key) {
+    auto const text = spec.take(key);
+    return text ? parse_number(*text, key) : 0.0;
+  };
+  double const eps = value("eps"), alpha = value("alpha"), steps = value("steps"), reach = alpha * steps;
+  if (reach == 0 || reach >= 0.999 * eps) return {};
+  return cat(steps, " steps of ", format_number(alpha), " reach ", format_number(reach), " of the radius ",
+             format_number(eps), ": it may look more robust than it is");
+}
+
 /// The gate of attacks.md 0.8 on the first images.
 std::vector<std::string> gate(Classifier& model, const ImageSource& images, uint64_t seed) {
   auto const positions = positions_from(0, std::min(gate_images, images.size()));
@@ -66,6 +80,7 @@ class AttackLoop {
     options_.strict = first_.options().strict;
     options_.batch = first_.options().batch;
     options_.partners = mixing_partners(first_.images());
+    if (std::string const text = short_steps(attack); !text.empty()) warnings_.push_back(text);
   }
 
   std::vector<AttackOutcome> run() {

@@ -67,8 +67,8 @@ void align_classes(ImageSet& images, const Model& model) {
           images.class_names.size(), " classes (", joined(images.class_names), "), ", model.name, " has ",
           network.classes, known.empty() ? "" : " (" + joined(known) + ")");
   if (!known.empty())
-    say("note: classes of " + images.source + " (" + joined(images.class_names) + ") are taken in the order of " +
-        model.name + " (" + joined(known) + ")");
+    warn("no class of " + images.source + " (" + joined(images.class_names) + ") has a name that " + model.name +
+         " knows (" + joined(known) + "): they are taken in that order");
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ std::string norm_symbol(const std::string& norm) {
 std::string knowledge(const ReportRow& row) {
   std::string const maker = row.crafted_on.empty() ? "another network" : row.crafted_on;
   if (row.access == "score") return "The attacker sees the network's scores and nothing else.";
+  if (row.access == "transfer" && row.crafted_on == row.model)
+    return "The surrogate is the network itself: the attacker has its weights and gradients.";
   if (row.access == "transfer")
     return "The attacker cannot query this network; the images were made on " + maker + " and carried over.";
   if (row.access == "universal") return "One perturbation, made beforehand on " + maker + ", is laid over every image.";
@@ -158,7 +160,7 @@ std::string access(const ReportRow& row) {
   std::string const maker = row.crafted_on.empty() ? "" : " from " + row.crafted_on;
   std::string text = row.access == "white"       ? "white box"
                      : row.access == "score"     ? "scores only"
-                     : row.access == "transfer"  ? "transfer" + maker
+                     : row.access == "transfer"  ? "transfer" + (row.crafted_on == row.model ? " from itself" : maker)
                      : row.access == "universal" ? "universal" + maker
                                                  : row.access;
   return row.adaptive ? text : text + ", unaware of the defence";

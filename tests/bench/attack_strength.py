@@ -127,8 +127,8 @@ class Strength:
 
 def median_l2(row):
     """Of all images that were right; those that the attack failed on are infinitely far."""
-    curve = row["distance_curve"]
-    return next((size for size, accuracy in curve if accuracy <= curve[0][1] / 2), math.inf)
+    sizes, accuracies = row["distance_curve"]["distance"], row["distance_curve"]["accuracy"]
+    return next((size for size, accuracy in zip(sizes, accuracies) if accuracy <= accuracies[0] / 2), math.inf)
 
 
 def checked(properties):
