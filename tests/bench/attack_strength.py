@@ -175,9 +175,9 @@ class Transfer:
             for title in TRANSFER:
                 if title != "MI":
                     groups[verdict(self.success[target, title], self.success[target, "MI"])].append(title)
-            words = {"win": "fool more images than MI beyond chance", "lose": "fool fewer than MI beyond chance",
-                     "tie": "do not win over MI: the difference may be chance"}
-            text = "; ".join(f"{', '.join(groups[key])} {words[key]}" for key in groups if groups[key])
+            words = {"win": "more images than MI are fooled beyond chance by", "lose": "fewer beyond chance by",
+                     "tie": "no win over MI, for the difference may be chance, have"}
+            text = "; ".join(f"{words[key]} {', '.join(groups[key])}" for key in groups if groups[key])
             yield (f"On {target} ({len(self.success[target, 'MI'])} images right before; exact McNemar test at 5 %, one "
                    f"attack at a time): {text}.\n")
 
