@@ -17,7 +17,7 @@ import math
 import random
 import sys
 
-from compare_pytorch import ROOT, commit, processor, replace_on_page
+from compare_pytorch import ROOT, processor, replace_on_page
 from evaluations import DATA, Programs, add_options, interval, right
 
 PAGE = ROOT / "docs" / "robustness.md"
@@ -253,7 +253,7 @@ def main():
     for each in transfers(options, programs):
         sections.append(each.section())
         print(sections[-1] + "\n", flush=True)
-    head = (f"{datetime.date.today().isoformat()}, commit {commit()}, {processor()}, seed 0, C&W as `{options.cw}`. "
+    head = (f"{datetime.date.today().isoformat()}, commit {programs.commit}, {processor()}, seed 0, C&W as `{options.cw}`. "
             f"{'All properties hold.' if not failed else f'{len(failed)} properties do not hold.'}")
     if not options.no_page and not options.only:
         replace_on_page("attack_strength", "\n\n".join([head, *sections]), PAGE)

@@ -21,7 +21,10 @@ class Programs:
 
     def __init__(self, options):
         self.options = options
-        self.build = hashlib.sha256((options.bin / "mith-evaluate").read_bytes()).hexdigest()
+        program = options.bin / "mith-evaluate"
+        self.build = hashlib.sha256(program.read_bytes()).hexdigest()
+        version = subprocess.run([program, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        self.commit = re.search(r"git: (\S+)", version)[1]  # the program's, which may be older than this script's
 
     def run(self, program, *arguments):
         command = [str(part) for part in (self.options.bin / program, *arguments, "--threads", self.options.threads)]

@@ -12,7 +12,7 @@ import argparse
 import datetime
 import sys
 
-from compare_pytorch import ROOT, commit, processor, replace_on_page
+from compare_pytorch import ROOT, processor, replace_on_page
 from evaluations import DATA, Programs, add_options, interval
 
 PAGE = ROOT / "docs" / "findings.md"
@@ -60,7 +60,7 @@ def main():
         parser.error(f"{missing[0]} is not there")
     programs = Programs(options)
     sections = [section(options, programs, name, data) for name, data in SETS.items() if options.only in name]
-    content = "\n\n".join([f"{datetime.date.today().isoformat()}, commit {commit()}, {processor()}, seed 0.", *sections])
+    content = "\n\n".join([f"{datetime.date.today().isoformat()}, commit {programs.commit}, {processor()}, seed 0.", *sections])
     if not options.no_page and not options.only:
         replace_on_page("seed000", content, PAGE)
     print(content)
