@@ -13,76 +13,12 @@
 #include "engine/train/trainer.h"
 #include "kernels/launch/runtime.h"
 #include "kernels/providers/provider.h"
+#include "tests/quick_attacks.h"
 #include "tests/toy.h"
 
 using namespace mith;
 
 namespace {
-
-/// What an attack does with eps=0.
-enum class NoBudget : uint8_t { identity, refused, no_eps };
-
-struct Row {
-  std::string spec;
-  NoBudget no_budget = NoBudget::identity;
-};
-
-/// Every attack with settings that take few passes. One name may stand in several rows, a row of its own for every
-/// mode.
-const std::vector<Row>& rows() {
-  static const std::vector<Row> all = {
-      {"fgsm:eps=0.06"},
-      {"fgm:eps=0.5"},
-      {"bim:eps=0.06,alpha=0.02,steps=5"},
-      {"pgd:eps=0.06,alpha=0.02,steps=5,restarts=2"},
-      {"pgd-l2:eps=0.5,alpha=0.2,steps=5"},
-      {"noise:eps=0.06,restarts=3"},
-      {"rfgsm:eps=0.06,alpha=0.02,steps=4"},
-      {"ffgsm:eps=0.06"},
-      {"tpgd:eps=0.06,alpha=0.02,steps=5"},
-      {"eotpgd:eps=0.06,alpha=0.02,steps=4,eot=2"},
-      {"apgd-ce:eps=0.06,steps=10"},
-      {"apgd-dlr:eps=0.06,steps=10"},
-      {"apgd-t:eps=0.06,steps=10"},
-      {"autoattack:eps=0.06,steps=5,queries=20"},
-      {"mifgsm:eps=0.06,alpha=0.02,steps=5"},
-      {"nifgsm:eps=0.06,alpha=0.02,steps=5"},
-      {"tifgsm:eps=0.06,alpha=0.02,steps=4,kernel_size=3"},
-      {"difgsm:eps=0.06,alpha=0.02,steps=4"},
-      {"vmifgsm:eps=0.06,alpha=0.02,steps=3,neighbours=2"},
-      {"vnifgsm:eps=0.06,alpha=0.02,steps=3,neighbours=2"},
-      {"pgn:eps=0.06,alpha=0.02,steps=3,neighbours=2"},
-      {"sifgsm:eps=0.06,alpha=0.02,steps=3,copies=2"},
-      {"sinifgsm:eps=0.06,alpha=0.02,steps=3,copies=2"},
-      {"admix:eps=0.06,alpha=0.02,steps=3,mixes=2,scales=2"},
-      {"usmm:eps=0.06,alpha=0.02,steps=3,mixes=2,scales=2"},
-      {"sia:eps=0.06,alpha=0.02,steps=3,copies=3"},
-      {"sia:eps=0.06,alpha=0.02,steps=3,copies=3,sia_ops=10"},
-      {"stm:eps=0.06,alpha=0.02,steps=3,copies=3"},
-      {"nst:eps=0.06,steps=5,rate=0.02,style_weight=1,adversarial_weight=1e6"},
-      {"cw:search_steps=3,steps=30,c=1", NoBudget::no_eps},
-      {"cw-fast:search_steps=3,steps=30,c=1", NoBudget::no_eps},
-      {"lbfgs:search_steps=3,steps=8", NoBudget::no_eps},
-      {"deepfool:steps=10", NoBudget::no_eps},
-      {"deepfool:norm=linf,steps=10", NoBudget::no_eps},
-      {"fab:steps=8"},
-      {"fab:norm=l2,eps=0.5,steps=8,restarts=2"},
-      {"fab-t:steps=8"},
-      {"jsma:theta=1,gamma=0.2", NoBudget::no_eps},
-      {"onepixel:pixels=3,generations=3,popsize=30", NoBudget::no_eps},
-      {"simba:eps=0.2,queries=40"},
-      {"square:eps=0.06,queries=40"},
-      {"square:norm=l2,eps=0.5,queries=40"},
-      {"vertical:eps=0.06,queries=40"},
-      {"vertical:eps=0.06,mode=grad,steps=4"},
-      {"uap:eps=0.06,passes=2"},
-      {"uap-deepfool:eps=0.06,passes=1,steps=3"},
-      {"u-simba:eps=0.06,steps=10"},
-      {"patch:size=3,beta=0.5,passes=2", NoBudget::no_eps},
-      {"patch-eot:passes=2", NoBudget::no_eps},
-  };
-  return all;
-}
 
 /// Results are bit-identical under native providers.
 struct NativeProviders {
@@ -161,9 +97,9 @@ std::string with(const std::string& text, const std::string& key, const std::str
 }
 
 /// Rows of attacks that are there, with those crafted on the whole batch or without.
-std::vector<Row> present(bool universal = true) {
-  std::vector<Row> found;
-  for (const Row& row : rows()) {
+std::vector<QuickAttack> present(bool universal = true) {
+  std::vector<QuickAttack> found;
+  for (const QuickAttack& row : quick_attacks()) {
     if (!AttackRegistry::rows().contains(Spec::parse(row.spec).name)) continue;
     if (universal || make_attack(row.spec)->threat().access != "universal") found.push_back(row);
   }
@@ -221,10 +157,10 @@ std::vector<float> in_batches(const Attack& attack, Classifier& model, const Bat
 
 TEST_CASE("every registered attack has a row of settings here") {
   std::set<std::string> covered;
-  for (const Row& row : rows()) covered.insert(Spec::parse(row.spec).name);
+  for (const QuickAttack& row : quick_attacks()) covered.insert(Spec::parse(row.spec).name);
   for (const std::string& name : AttackRegistry::names()) {
     CAPTURE(name);
-    CHECK_MESSAGE(covered.contains(name), "add a row for '", name, "' to rows() in test_attack_conformance.cpp");
+    CHECK_MESSAGE(covered.contains(name), "add a row for '", name, "' to tests/quick_attacks.h");
   }
 }
 
@@ -246,7 +182,7 @@ TEST_CASE("every attack stays in its ball and in [0, 1]") {
   NativeProviders const native;
   NetworkClassifier model(trained());
   Batch const b = images().all();
-  for (const Row& row : present())
+  for (const QuickAttack& row : present())
     for (bool evaluation : {true, false}) {
       CAPTURE(row.spec);
       CAPTURE(evaluation);
@@ -259,7 +195,7 @@ TEST_CASE("with no budget an attack changes nothing, or is refused") {
   NativeProviders const native;
   NetworkClassifier model(trained());
   Batch const b = slice(images().all(), 0, 8);
-  for (const Row& row : present()) {
+  for (const QuickAttack& row : present()) {
     CAPTURE(row.spec);
     CHECK(has_key(row.spec, "eps") == (row.no_budget != NoBudget::no_eps));
     if (row.no_budget == NoBudget::no_eps) continue;
@@ -279,7 +215,7 @@ TEST_CASE("the same seed gives the same bytes") {
   NetworkClassifier model(trained());
   Batch const b = images().all();
   int const before = threads();
-  for (const Row& row : present())
+  for (const QuickAttack& row : present())
     for (bool evaluation : {true, false}) {
       CAPTURE(row.spec);
       CAPTURE(evaluation);
@@ -323,7 +259,7 @@ TEST_CASE("what happens to an image depends neither on its batch nor on its plac
   Batch const b = images().all();
   std::vector<int64_t> backwards(n);
   std::iota(backwards.rbegin(), backwards.rend(), int64_t{0});
-  for (const Row& row : present(false))
+  for (const QuickAttack& row : present(false))
     for (bool evaluation : {true, false}) {
       CAPTURE(row.spec);
       CAPTURE(evaluation);
@@ -353,7 +289,7 @@ TEST_CASE("evaluation leaves images alone that were wrong, and every success is 
   for (size_t i = 0; i < labels.size(); i += 3) labels[i] = 1 - labels[i];
   b.y = Tensor::from(labels, {n});
   auto const before = argmax(model.logits(b)).to_host<int32_t>();
-  for (const Row& row : present()) {
+  for (const QuickAttack& row : present()) {
     CAPTURE(row.spec);
     auto const attack = make_attack(row.spec);
     int64_t const target = attack->threat().target;
@@ -391,7 +327,7 @@ TEST_CASE("a network without a gradient gives no NaN") {
   NetworkClassifier model(flat);
   Batch b = slice(images().all(), 0, 6);
   b.y = Tensor::zeros({6}, DType::i32);  // the first class wins a tie: all are right
-  for (const Row& row : present())
+  for (const QuickAttack& row : present())
     for (bool evaluation : {true, false}) {
       CAPTURE(row.spec);
       CAPTURE(evaluation);
@@ -407,7 +343,7 @@ TEST_CASE("attacks leave weights and running statistics alone, bit for bit") {
   NetworkClassifier model(trained());
   auto const before = all_values(trained());
   Batch const b = slice(images().all(), 0, 8);
-  for (const Row& row : present()) {
+  for (const QuickAttack& row : present()) {
     CAPTURE(row.spec);
     for (bool evaluation : {true, false}) make_attack(row.spec)->run(model, b, options_for(evaluation));
     CHECK(all_values(trained()) == before);
@@ -418,7 +354,7 @@ TEST_CASE("batches of one image and of none are attacked") {
   NativeProviders const native;
   NetworkClassifier model(trained());
   Batch const b = images().all();
-  for (const Row& row : present())
+  for (const QuickAttack& row : present())
     for (bool evaluation : {true, false}) {
       CAPTURE(row.spec);
       CAPTURE(evaluation);
@@ -436,7 +372,7 @@ TEST_CASE("classes that the network lacks are refused in one line") {
   Batch const b = slice(images().all(), 0, 4);
   Batch strangers = b;
   strangers.y = Tensor::from(std::vector<int32_t>{0, 1, 2, 0}, {4});
-  for (const Row& row : present()) {
+  for (const QuickAttack& row : present()) {
     CAPTURE(row.spec);
     CHECK_THROWS_AS(make_attack(row.spec)->run(model, strangers, options_for(true)), UsageError);
     if (!has_key(row.spec, "target")) continue;
@@ -461,7 +397,7 @@ TEST_CASE("noise of the same size never fools more images than gradients do") {
     return std::accumulate(success.begin(), success.end(), int64_t{0});
   };
   int64_t compared = 0;
-  for (const Row& row : present()) {
+  for (const QuickAttack& row : present()) {
     Threat const threat = make_attack(row.spec)->threat();
     if (threat.norm != "linf" || threat.access != "white" || !(threat.eps > 0) || threat.target >= 0) continue;
     CAPTURE(row.spec);
