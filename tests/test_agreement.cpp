@@ -104,9 +104,14 @@ TEST_CASE("every attack on every network gives the cpu's images") {
     const std::string& net = net_row.first;
     if (!net_row.second.entry.fact("purpose").empty()) continue;  // no classifier
     // The checker takes hours over the deep networks, which are made of the same operators.
-    if (default_device() == Device::simt && net != "cnn") continue;
+    if (default_device() == Device::simt && !net.starts_with("cnn")) continue;
     int64_t const side = net == "cnn" ? 8 : net == "cnn-seed000" ? 46 : net == "inception_v3" ? 75 : 64;
-    for (auto const& [attack, no_budget] : quick_attacks()) {
+    // APGD decides on step sizes, and with many steps or larger networks rounding tips its decisions: the attacks that
+    // do not are compared at their defaults on all of them, the others briefly, by the checker on the smallest only.
+    std::vector<std::string> attacks{"bim", "fgm", "fgsm", "noise", "pgd", "pgd-l2"};
+    if (default_device() != Device::simt || net == "cnn")
+      for (const QuickAttack& quick : quick_attacks()) attacks.push_back(quick.spec);
+    for (const std::string& attack : attacks) {
       CAPTURE(net);
       CAPTURE(attack);
       Attacked const a = attacked(default_device(), net, attack, side), b = attacked(Device::cpu, net, attack, side);
