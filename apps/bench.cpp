@@ -66,7 +66,10 @@ class TrainTask final : public Task {
 class AttackTask final : public Task {
  public:
   AttackTask(const Options& o, std::unique_ptr<Network> network, const ImageSet& test, int64_t seed)
-      : network_(std::move(network)), classifier_(*network_), attack_(make_attack(o.attack)), source_(test.source) {
+      : network_(std::move(network)),
+        classifier_(*network_, "network", NetworkClassifier::fixed),
+        attack_(make_attack(o.attack)),
+        source_(test.source) {
     options_.evaluation = false;
     options_.seed = static_cast<uint64_t>(seed);
     ImageSource const images(test);

@@ -104,7 +104,7 @@ Model open_model(const std::string& text) {
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
   require_classifier(model.network->spec());
-  model.classifier = std::make_unique<NetworkClassifier>(*model.network, text);
+  model.classifier = std::make_unique<NetworkClassifier>(*model.network, text, NetworkClassifier::fixed);
   if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
   return model;
 }

@@ -110,12 +110,21 @@ Tensor Classifier::logits(const Batch& b, const DrawKey& key) {
   return evaluate(b, Loss{}, {.logits = true}, key).logits;
 }
 
+NetworkClassifier::NetworkClassifier(Network& network, std::string name, Weights weights)
+    : network_(network), name_(std::move(name)) {
+  if (weights == changing) return;
+  std::vector<const void*> values;
+  for (auto const& [path, parameter] : network.parameters()) values.push_back(parameter->value.raw());
+  fixed_ = std::make_unique<FixedWeights>(values);
+}
+
 Shape NetworkClassifier::image_shape() const {
   NetworkOptions const& o = network_.network_options();
   return {o.height, o.width, o.channels};
 }
 
 Outputs NetworkClassifier::run(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) {
+  FixedWeights::Use const use(fixed_.get());
   const Loss* const loss = std::get_if<Loss>(&cotangent);
   const OnFeature* const on_feature = std::get_if<OnFeature>(&cotangent);
   std::optional<Tape> tape;

@@ -10,6 +10,7 @@
 #include "engine/nn/network.h"
 #include "engine/tensor/tensor.h"
 #include "kernels/launch/philox.h"
+#include "kernels/providers/fixed_weights.h"
 
 namespace mith {
 
@@ -105,8 +106,9 @@ class Classifier {
 /// The eager network as a classifier. Does not own the network.
 class NetworkClassifier final : public Classifier {
  public:
-  explicit NetworkClassifier(Network& network, std::string name = "network")
-      : network_(network), name_(std::move(name)) {}
+  /// Whether the network's weights may still change: if not, what libraries make of them is kept.
+  enum Weights : uint8_t { changing, fixed };
+  explicit NetworkClassifier(Network& network, std::string name = "network", Weights = changing);
   int64_t classes() const override { return network_.network_options().classes; }
   Shape image_shape() const override;
   std::string name() const override { return name_; }
@@ -117,6 +119,7 @@ class NetworkClassifier final : public Classifier {
  private:
   Network& network_;
   std::string name_;
+  std::unique_ptr<FixedWeights> fixed_;
 };
 
 /// Per-image loss of the given kind, differentiable: what NetworkClassifier and every other classifier use.

@@ -1,20 +1,25 @@
 // oneDNN behind the provider interface: the fast libraries' path on the cpu, in f32 and NHWC throughout.
 //
 // Primitives are built once a problem and kept. Activations, biases and residuals are used where they lie; weights
-// change with every training step, so they are reordered into the primitive's own layout on every call. Builds
-// against oneDNN 2 and 3, whose difference (operation descriptors) is confined to make_description().
+// change with every training step, so they are reordered into the primitive's own layout on every call, unless they are
+// FixedWeights. Builds against oneDNN 2 and 3, whose difference (operation descriptors) is confined to
+// make_description().
 #ifdef MITH_HAVE_ONEDNN
 #include <omp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "kernels/launch/error.h"
 #include "kernels/launch/table.h"
+#include "kernels/providers/fixed_weights.h"
 #include "kernels/providers/native.h"
 
 namespace mith {
@@ -98,6 +103,7 @@ struct Plan {
   int source_argument = DNNL_ARG_SRC, weights_argument = DNNL_ARG_WEIGHTS, result_argument = DNNL_ARG_DST;
   memory::desc source, weights, result, bias;
   memory::desc packed;  ///< the weights as the primitive wants them
+  int layout = 0;       ///< the number of this way of packing: plans for other batch sizes share it
   memory::desc scratchpad;
   bool reorders() const { return packed != weights; }
   size_t packed_bytes() const { return reorders() ? (packed.get_size() + 63) / 64 * 64 : 0; }
@@ -126,8 +132,10 @@ void execute(const Plan& plan, const Epilogue& e, const void* source, void* weig
     return memory(desc, cpu_engine(), const_cast<void*>(data));
   };
   auto* const bytes = static_cast<char*>(scratch);
+  bool const packs = plan.reorders() && !plan.writes_weights;
+  auto const kept = packs ? FixedWeights::find(weights, plan.layout, plan.packed.get_size()) : FixedWeights::Packed{};
   memory given = at(plan.weights, weights);
-  memory packed = plan.reorders() ? at(plan.packed, bytes) : given;
+  memory packed = plan.reorders() ? at(plan.packed, kept.data ? kept.data : bytes) : given;
   std::unordered_map<int, memory> arguments{
       {plan.source_argument, at(plan.source, source)},
       {plan.weights_argument, packed},
@@ -136,7 +144,7 @@ void execute(const Plan& plan, const Epilogue& e, const void* source, void* weig
   };
   if (e.bias) arguments.emplace(DNNL_ARG_BIAS, at(plan.bias, e.bias));
   if (e.residual) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, at(plan.result, e.residual));
-  if (plan.reorders() && !plan.writes_weights) plan.reorder.execute(stream, given, packed);
+  if (packs && (!kept.data || kept.fresh)) plan.reorder.execute(stream, given, packed);
   plan.primitive.execute(stream, arguments);
   if (plan.reorders() && plan.writes_weights) plan.reorder.execute(stream, packed, given);
   stream.wait();
@@ -170,6 +178,17 @@ Key key_of(const Conv2dProblem& p) {
           threads()};
 }
 
+/// One number for equal ways of packing, another for every other: a square matrix and its transpose end alike.
+int number_of(const Plan& plan) {
+  static std::mutex mutex;
+  static std::vector<std::pair<memory::desc, memory::desc>> known;
+  std::lock_guard const lock(mutex);
+  auto const found = std::find(known.begin(), known.end(), std::pair(plan.weights, plan.packed));
+  auto const number = static_cast<int>(found - known.begin());
+  if (found == known.end()) known.emplace_back(plan.weights, plan.packed);
+  return number;
+}
+
 /// Plans by problem; a problem that oneDNN cannot do, or only with reference code, is remembered as nullptr.
 class PlanCache {
  public:
@@ -182,6 +201,7 @@ class PlanCache {
       ThreadCount const lend;
       try {
         plan = build();
+        if (plan) plan->layout = number_of(*plan);
       } catch (const dnnl::error&) {  // oneDNN has no primitive for this problem: the slot stays empty
       }
       known = plans_.emplace(key, std::move(plan)).first;
