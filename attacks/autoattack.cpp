@@ -127,7 +127,9 @@ class Doubts {
     int64_t const k = model_.classes();
     warn_if(k == 2, "two classes: DLR is the plain margin, and every attack has one target");
     if (o_.version == "rand") return;  // aims at no class
-    warn_if(k == 3, "three classes: the targeted DLR divides by z_(1) - z_(3), as the plain one");
+    warn_if(k == 3,
+            "three classes: the targeted DLR divides by z_(1) - z_(3), as the plain one, and is flat where the "
+            "target comes last");
     warn_if(k > 2 && k <= 9, cat(k, " classes: ", k - 1, " targets instead of 9"));
   }
 

@@ -287,9 +287,11 @@ TEST_CASE("two and three classes are attacked, a model of one is refused, and so
     Linear model(classes);
     Batch const b = images_of(model, 12);
     CHECK(successes(attack("apgd-ce:eps=0.5,steps=20", model, b)) == 12);
-    // Of three classes the ratio has maxima of its own where the logits spread: it need not cross everywhere.
-    for (const char* name : {"apgd-dlr", "apgd-t"})
-      CHECK(successes(attack(cat(name, ":eps=0.5,steps=20"), model, b)) >= (classes == 2 ? 12 : 10));
+    CHECK(successes(attack("apgd-dlr:eps=0.5,steps=20", model, b)) == 12);
+    // Of three classes the targeted ratio is -1 wherever the target comes last: a start there does not move, so that
+    // an image may be left whose starts all lie so.
+    CHECK(successes(attack("apgd-t:eps=0.5,steps=20", model, b)) >= (classes == 2 ? 12 : 10));
+    CHECK(successes(attack("apgd-t:eps=0.5,steps=20,restarts=5", model, b)) == 12);
   }
   Linear one(1);
   CHECK_THROWS_AS(attack("apgd-ce", one, images_of(one, 2)), UsageError);

@@ -129,7 +129,7 @@ class Resuming(Long):
         run("mith-attack", *arguments, code=2)
         self.assertTrue((out / "state/crafting-1.safetensors").exists())
         npz(craft, train_images=npy("|u1", (40, 28, 28), bytes(40 * 784)))
-        self.refused(*arguments, "--resume", naming="crafting images")
+        self.refused(*arguments, "--resume", naming="crafting images", warnings=2)
         npz(craft)
         (out / "uap/adversarial.npy").rmdir()
         self.assertIn("1 perturbation and 1 chunk of images", run("mith-attack", *arguments, "--resume").stderr)
@@ -148,13 +148,13 @@ class Resuming(Long):
         self.assertEqual(code, 130)
         return self.dir / "out"
 
-    def refused(self, *arguments, naming):
-        """What a program says that refuses to go on, having changed nothing."""
+    def refused(self, *arguments, naming, warnings=0):
+        """What a program says that refuses to go on, having changed nothing; before it, warnings of the images."""
         before = {p: p.read_bytes() for p in (self.dir / "out").rglob("*") if p.is_file()}
         done = run("mith-attack", *arguments, "--quiet", code=2)
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]  # of the images
-        self.assertEqual(len(lines), 1, done.stderr)
-        self.assertIn(naming, lines[0])
+        *before_it, last = done.stderr.splitlines()
+        self.assertEqual([line.startswith("warning: ") for line in before_it], warnings * [True], done.stderr)
+        self.assertIn(naming, last)
         self.assertEqual({p: p.read_bytes() for p in (self.dir / "out").rglob("*") if p.is_file()}, before)
 
     def test_what_is_finished_is_not_made_again(self):
