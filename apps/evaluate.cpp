@@ -69,6 +69,7 @@ void check_options(const EvaluateOptions& o) {
 template <class T>
 std::vector<const T*> pointers_to(const std::vector<T>& things) {
   std::vector<const T*> pointers;
+  pointers.reserve(things.size());
   for (const T& thing : things) pointers.push_back(&thing);
   return pointers;
 }

@@ -58,6 +58,7 @@ std::vector<uint8_t> wrong_by_majority(Classifier& model, const Batch& b, const 
     for (size_t i = 0; i < labels.size(); ++i) wrong[i] += predictions[i] != labels[i];
   }
   std::vector<uint8_t> majority;
+  majority.reserve(wrong.size());
   for (int count : wrong) majority.push_back(2 * count > votes);
   return majority;
 }
@@ -72,6 +73,7 @@ class Doubts {
 
   std::vector<std::string> before() {
     std::vector<Tensor> logits;
+    logits.reserve(checking_passes);
     for (int pass = 0; pass < checking_passes; ++pass)
       logits.push_back(passes_.logits(batch_, model_key("autoattack", options_, 0, of_checks, pass)));
     warn_if(draws(logits) && o_.version != "rand",

@@ -29,6 +29,7 @@ std::vector<double> log_softmax(const Tensor& logits) {
 /// log of the mean of the members' probabilities. A few numbers an image: on the host, in double.
 Tensor log_mean_softmax(const std::vector<Tensor>& logits) {
   std::vector<std::vector<double>> members;
+  members.reserve(logits.size());
   for (const Tensor& z : logits) members.push_back(log_softmax(z));
   std::vector<float> fused;
   for (size_t i = 0; i < members.front().size(); ++i) {

@@ -52,8 +52,9 @@ class Run {
     float const radius = (config_.eps < 0 ? default_eps : config_.eps) / 2;
     if (norm_ == Norm::linf) return uniform_in_linf_ball(clean, radius, key);
     // The L2 ball of radius r / sqrt(D) lies in the L1 ball of radius r.
-    auto const pixels = static_cast<float>(clean.x.numel() / clean.size());
-    return draw_in_l2_ball(clean, norm_ == Norm::l2 ? radius : radius / std::sqrt(pixels), L2Start::uniform, key);
+    int64_t const pixels = clean.x.numel() / clean.size();
+    return draw_in_l2_ball(clean, norm_ == Norm::l2 ? radius : radius / std::sqrt(static_cast<float>(pixels)),
+                           L2Start::uniform, key);
   }
 
   /// One run over `count` rival classes from the given rank. With eps, only images without a success are worth it.

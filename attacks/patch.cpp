@@ -102,7 +102,7 @@ void PatchEot::Config::fields(Fields& f) {
   f.integer("target", target, "class to be mistaken for; -1: any other", -1, 1 << 30);
 }
 
-PatchEot::PatchEot(Config config) : c_(std::move(config)) {
+PatchEot::PatchEot(const Config& config) : c_(config) {
   require(c_.scale_min <= c_.scale_max, "attack patch-eot: scale_min=", c_.scale_min,
           " is above scale_max=", c_.scale_max);
 }

@@ -17,7 +17,7 @@ class Patch final : public AdamUniversal {
     int64_t target = -1;
     void fields(Fields&);
   };
-  explicit Patch(Config config) : c_(std::move(config)) {}
+  explicit Patch(const Config& config) : c_(config) {}
   Threat threat() const override {
     return {.norm = "region", .eps = c_.beta, .access = "universal", .target = c_.target};
   }
@@ -55,7 +55,7 @@ class PatchEot final : public AdamUniversal {
     int64_t target = -1;
     void fields(Fields&);
   };
-  explicit PatchEot(Config config);
+  explicit PatchEot(const Config& config);
   Threat threat() const override {
     return {.norm = "region", .eps = c_.beta, .access = "universal", .target = c_.target};
   }

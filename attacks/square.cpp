@@ -76,7 +76,8 @@ Tensor Search::stripes() const {
 Tensor Search::tiles() const {
   const Batch& clean = run_.clean();
   int64_t const side = std::max<int64_t>(std::min(h_, w_) / 5, 1);
-  double const bumps = static_cast<double>((h_ / side) * (w_ / side) * c_);
+  int64_t const rows = h_ / side, cols = w_ / side;
+  auto const bumps = static_cast<double>(rows * cols * c_);
   Tensor const bump = Tensor::from(square_bump(side), {side * side}, clean.x.device());
   Tensor adv = Tensor::empty_like(clean.x);
   square_l2_start(adv.stream(), adv.data<float>(), clean.x.data<float>(), bump.data<float>(), clean.ids.data<int64_t>(),
@@ -160,6 +161,7 @@ std::vector<float> square_bump(int64_t side) {
   auto const upper = centred_bump(side / 2, side), lower = centred_bump(side - side / 2, side);
   double const norm = std::sqrt((side > 1 ? 1.0 : 0.0) + 1.0);
   std::vector<float> bump;
+  bump.reserve(upper.size() + lower.size());
   for (double v : upper) bump.push_back(static_cast<float>(v / norm));
   for (double v : lower) bump.push_back(static_cast<float>(-v / norm));
   return bump;

@@ -25,7 +25,7 @@ struct Moments {
 
 Moments moments_of(const Tensor& x) {
   Shape const shape{x.dim(0), x.dim(3)};
-  Moments const m{Tensor::empty(shape, DType::f32, x.device()), Tensor::empty(shape, DType::f32, x.device())};
+  Moments m{Tensor::empty(shape, DType::f32, x.device()), Tensor::empty(shape, DType::f32, x.device())};
   channel_moments(x.stream(), m.mean.data<float>(), m.deviation.data<float>(), x.data<float>(), x.dim(0),
                   x.dim(1) * x.dim(2), x.dim(3));
   return m;

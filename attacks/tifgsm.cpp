@@ -29,6 +29,7 @@ std::vector<float> smoothing_weights(const std::string& kind, int size) {
     sum += w.back();
   }
   std::vector<float> normalised;
+  normalised.reserve(w.size());
   for (double v : w) normalised.push_back(static_cast<float>(v / sum));
   return normalised;
 }

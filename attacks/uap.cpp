@@ -66,12 +66,14 @@ Tensor joint_update(const Tensor& from, const Tensor& to) {
   if (update.dim(0) == 1) return update.view({update.dim(1), update.dim(2), update.dim(3)});
   double size = 0;
   for (float length : l2_distance(to, from)) size += double(length) / double(to.dim(0));
-  return scale(mean_sign(update), size / std::sqrt(double(to.numel() / to.dim(0))));
+  int64_t const pixels = to.numel() / to.dim(0);
+  return scale(mean_sign(update), size / std::sqrt(double(pixels)));
 }
 
 /// Clean predictions at these positions of the set.
 std::vector<int32_t> clean_at(const Crafting& c, const std::vector<int64_t>& positions) {
   std::vector<int32_t> classes;
+  classes.reserve(positions.size());
   for (int64_t p : positions) classes.push_back(c.clean[static_cast<size_t>(p)]);
   return classes;
 }

@@ -235,8 +235,9 @@ std::unique_ptr<UniversalAttack> make_universal(const std::string& spec) {
   auto attack = make_attack(spec);
   auto* const universal = dynamic_cast<UniversalAttack*>(attack.get());
   require(universal, "attack ", spec, " is made for each image, not crafted on a set");
-  attack.release();
-  return std::unique_ptr<UniversalAttack>(universal);
+  std::unique_ptr<UniversalAttack> owner(universal);
+  static_cast<void>(attack.release());
+  return owner;
 }
 
 Tensor AdamUniversal::apply(const Universal& u, const Batch& batch, const AttackOptions& options) const {

@@ -69,9 +69,9 @@ Ceilings measure_ceilings(const Stream& stream, const std::vector<KernelCase>& c
   int64_t const shrink = shrink_of(stream.device);
   for (KernelCase const& c : cases) {
     if (c.kernel == "add_f32" || c.kernel == "scale_f32" || c.kernel == "fill_f32") {
-      double const arrays = c.kernel == "add_f32" ? 3 : c.kernel == "scale_f32" ? 2 : 1;
-      ceilings.bytes_per_second =
-          std::max(ceilings.bytes_per_second, best_rate(stream, shrink, c, arrays * 4 * double((1 << 22) / shrink)));
+      int64_t const arrays = c.kernel == "add_f32" ? 3 : c.kernel == "scale_f32" ? 2 : 1;
+      int64_t const bytes = arrays * 4 * ((1 << 22) / shrink);
+      ceilings.bytes_per_second = std::max(ceilings.bytes_per_second, best_rate(stream, shrink, c, double(bytes)));
     }
     bool const large = c.kernel == "matmul" ? c.flops > 2e9 : c.shape.find("56x56x64 -> 64") != std::string::npos;
     if (large && c.provider != "reference")

@@ -93,6 +93,7 @@ void add_moves(std::vector<KernelCase>& cases) {
         auto *const candidate = o.empty<float>(n * per_image), *const state = o.values<float>(n * per_image);
         const float *const rows = o.values<float>(side * side), *const columns = o.values<float>(cols * cols);
         std::vector<BasisMove> moves;
+        moves.reserve(static_cast<size_t>(n));
         for (int32_t i = 0; i < n; ++i)
           moves.push_back({.taken = {i % 64, i, i % 2 ? 1e-6f : 0.0f}, .tried = {i * 3 % 64, i, 0.2f}});
         const int32_t* const table = upload(o, moves);

@@ -83,7 +83,7 @@ std::string defaults_of(const std::vector<Field>& fields) {
 std::string facts_of(const Entry& entry) {
   std::string text;
   for (auto const& [key, value] : entry.facts)
-    if (key != "group") text += (text.empty() ? "" : "; ") + key + " " + value;
+    if (key != "group") text.append(text.empty() ? "" : "; ").append(key).append(" ").append(value);
   return text;
 }
 
@@ -178,7 +178,7 @@ Json to_json(const Listed& listed) {
 }
 
 std::string attack_group(const Entry& entry) {
-  std::string const stated = entry.fact("group");
+  std::string stated = entry.fact("group");
   for (const std::string& group : attack_groups)
     if (!stated.empty() && plain(group).find(plain(stated)) != std::string::npos) return group;
   if (!stated.empty()) return stated;
