@@ -81,8 +81,10 @@ def pytorch(options, work, model, images):
                        "batch": options.batch, "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
                        "configuration": None, "quick": work["attack"] == "square"}
-            # The first process tries the candidates, so that what they leave in memory is in nobody's figures.
-            trial = Engine(python, [python, "-B", WORKER], request)
+            # The first process tries the candidates, so that what they leave in memory is in nobody's figures. A few
+            # queries tell as much of them as a thousand.
+            short = {"queries": min(work["options"]["queries"], 50)} if work["attack"] == "square" else {}
+            trial = Engine(python, [python, "-B", WORKER], {**request, "attack": {**request["attack"], **short}})
             trial.close()
             request["configuration"] = trial.ready["configuration"]
             engine = Engine(python, [python, "-B", WORKER], request)
