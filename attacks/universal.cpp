@@ -233,11 +233,9 @@ AttackResult UniversalAttack::run(Classifier& model, const Batch& batch, const A
 
 std::unique_ptr<UniversalAttack> make_universal(const std::string& spec) {
   auto attack = make_attack(spec);
-  auto* const universal = dynamic_cast<UniversalAttack*>(attack.get());
-  require(universal, "attack ", spec, " is made for each image, not crafted on a set");
-  std::unique_ptr<UniversalAttack> owner(universal);
-  static_cast<void>(attack.release());
-  return owner;
+  require(dynamic_cast<UniversalAttack*>(attack.get()), "attack ", spec,
+          " is made for each image, not crafted on a set");
+  return std::unique_ptr<UniversalAttack>(static_cast<UniversalAttack*>(attack.release()));
 }
 
 Tensor AdamUniversal::apply(const Universal& u, const Batch& batch, const AttackOptions& options) const {

@@ -23,9 +23,14 @@ Work product(int64_t rows, bool transpose) {
           [p](const void* in, void* w, void* out, Scratch scratch) { run_matmul(stream(), p, out, in, w, scratch); }};
 }
 
+Conv2dProblem problem(int64_t images, ConvPass pass) {
+  return {.pass = pass,
+          .shape = {.n = images, .h = 6, .w = 6, .c = 48, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
+}
+
 Work convolution(int64_t images, ConvPass pass) {
-  Conv2dShape const s{.n = images, .h = 6, .w = 6, .c = 48, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
-  Conv2dProblem const p{.pass = pass, .shape = s};
+  Conv2dProblem const p = problem(images, pass);
+  Conv2dShape const& s = p.shape;
   bool const forward = pass == ConvPass::forward;
   return {describe(p), s.weights(), forward ? s.inputs() : s.outputs(), forward ? s.outputs() : s.inputs(),
           [p, forward](const void* in, void* w, void* out, Scratch scratch) {
@@ -94,8 +99,7 @@ TEST_CASE("other weights may change while some are fixed, and all may outside") 
 }
 
 TEST_CASE("oneDNN packs fixed weights once, and not for every batch size") {
-  Conv2dProblem const p{.shape = {.n = 8, .h = 6, .w = 6, .c = 48, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
-  if (device_under_test() != Device::cpu || !conv_supports("onednn", p)) return;
+  if (device_under_test() != Device::cpu || !conv_supports("onednn", problem(8, ConvPass::forward))) return;
   Forced const forced("conv2d", "onednn");
   Work const eight = convolution(8, ConvPass::forward), three = convolution(3, ConvPass::forward);
   Buffer const w(normals<float>(eight.weights, 54));
