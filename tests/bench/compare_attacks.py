@@ -166,7 +166,8 @@ def parse_options():
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_attacks.json", metavar="FILE",
                         help="where the numbers go")
-    parser.add_argument("--from-json", type=pathlib.Path, metavar="FILE", help="only rewrite the page")
+    parser.add_argument("--from-json", type=pathlib.Path, action="append", default=[], metavar="FILE",
+                        help="only rewrite the page; may be repeated, the tables of all files follow each other")
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
@@ -186,9 +187,17 @@ def measured(options):
     return result
 
 
+def kept(files):
+    results = [json.loads(file.read_text()) for file in files]
+    first, *others = [{**result, "works": None} for result in results]
+    if any(other != first for other in others):
+        raise SystemExit("--from-json: the files differ in date, commit, processor, threads or rounds")
+    return {**first, "works": [work for result in results for work in result["works"]]}
+
+
 def main():
     options = parse_options()
-    result = json.loads(options.from_json.read_text()) if options.from_json else measured(options)
+    result = kept(options.from_json) if options.from_json else measured(options)
     if not options.no_page and not options.only:
         replace_on_page("compare_attacks", content(result))
     print(content(result))
