@@ -12,6 +12,7 @@
 #include "apps/common/training.h"
 #include "attacks/attack.h"
 #include "data/dataset.h"
+#include "engine/frozen/frozen.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/train/progress.h"
 
@@ -24,7 +25,7 @@ using bench::Task;
 struct Options {
   std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
   int64_t batch = 0, rounds = 5, limit = 512, size = 224;
-  bool wait = false;
+  bool wait = false, eager = false;
   bench::KernelOptions kernels;
 };
 
@@ -67,7 +68,8 @@ class AttackTask final : public Task {
  public:
   AttackTask(const Options& o, std::unique_ptr<Network> network, const ImageSet& test, int64_t seed)
       : network_(std::move(network)),
-        classifier_(*network_, "network", NetworkClassifier::fixed),
+        classifier_(classifier_of(*network_, o.eager)),
+        eager_(o.eager),
         attack_(make_attack(o.attack)),
         source_(test.source) {
     options_.evaluation = false;
@@ -85,15 +87,16 @@ class AttackTask final : public Task {
 
   Round run() override {
     std::vector<Tensor> adversarial;
-    int64_t const before = classifier_.usage().forwards;
+    int64_t const before = classifier_->usage().forwards;
     auto const start = std::chrono::steady_clock::now();
-    for (const Batch& batch : batches_) adversarial.push_back(attack_->run(classifier_, batch, options_).adversarial);
+    for (const Batch& batch : batches_) adversarial.push_back(attack_->run(*classifier_, batch, options_).adversarial);
     synchronize(stream_of(default_device()));
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    int64_t const forwards = classifier_.usage().forwards - before;
+    int64_t const forwards = classifier_->usage().forwards - before;
     return {.seconds = seconds.count(),
             .images = images_,
             .accuracy = accuracy(adversarial),
+            .peak_resident_mib = bench::peak_resident_mib(),
             .forwards = static_cast<double>(forwards) / static_cast<double>(images_)};
   }
 
@@ -104,14 +107,19 @@ class AttackTask final : public Task {
             {"attack", attack_->spec()},
             {"images", images_},
             {"batch", batch_},
+            {"executor", eager_ ? "eager" : "frozen"},
             {"counted", "all steps on every image; no evaluation bookkeeping"}};
   }
 
  private:
+  static std::unique_ptr<Classifier> classifier_of(Network& network, bool eager) {
+    if (eager) return std::make_unique<NetworkClassifier>(network, "network", NetworkClassifier::fixed);
+    return std::make_unique<FrozenNetwork>(network);
+  }
   double accuracy(const std::vector<Tensor>& adversarial) {
     int64_t right = 0;
     for (size_t i = 0; i < batches_.size(); ++i) {
-      auto const predicted = argmax(classifier_.logits({adversarial[i], batches_[i].y, batches_[i].ids}));
+      auto const predicted = argmax(classifier_->logits({adversarial[i], batches_[i].y, batches_[i].ids}));
       auto const found = predicted.to_host<int32_t>(), wanted = batches_[i].y.to_host<int32_t>();
       for (size_t j = 0; j < found.size(); ++j) right += found[j] == wanted[j];
     }
@@ -119,7 +127,8 @@ class AttackTask final : public Task {
   }
 
   std::unique_ptr<Network> network_;
-  NetworkClassifier classifier_;
+  std::unique_ptr<Classifier> classifier_;
+  bool eager_;
   std::unique_ptr<Attack> attack_;
   std::string source_;
   AttackOptions options_;
@@ -141,7 +150,7 @@ void print_table(const Json& result) {
   auto const number = [&](const char* key) { return result[key].get<double>(); };
   std::cout << text("benchmark") << ' ' << text("net") << " on " << text("data") << ", " << result["images"]
             << " images, batch " << result["batch"] << '\n';
-  if (result.contains("attack")) std::cout << "  " << text("attack") << '\n';
+  if (result.contains("attack")) std::cout << "  " << text("attack") << ", " << text("executor") << '\n';
   std::cout << std::setprecision(4) << "  median " << number("median_seconds") << " s, " << number("images_per_second")
             << " images/s (" << result["seconds"].size() << " rounds of " << number("least_seconds") << " to "
             << number("most_seconds") << " s; counted: " << text("counted") << ")";
@@ -203,6 +212,7 @@ int run_bench(int argc, char** argv) {
                "epochs, attack passes or readings of a kernel, after one that warms up");
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
   line.integer("--size", o.size, 8, 4096, "network: images of N x N x 3");
+  line.flag("--eager", o.eager, "attack: the network operator by operator instead of frozen");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
   line.text("--filter", o.kernels.filter, "PARTS", "kernels: only rows whose name or shape contains one of these");
   line.number("--budget", o.kernels.budget, 0, 1e6, "kernels: begin no new row after this many seconds; 0: no limit");

@@ -47,6 +47,7 @@ void declare(CommandLine& line, TrainOptions& o) {
   line.number("--adversarial-weight", o.adversarial_weight, 0, 1, "W of (1-W) CE(clean) + W CE(adversarial)");
   line.text("--adversarial-data", o.adversarial_data, "DIR", "attacked twins made by mith-attack on DATA:train");
   line.flag("--summary", o.summary, "print the layers for one image; without --out only that, with or without --data");
+  line.flag("--frozen", o.frozen, "with --summary: the steps that attacks run instead, and what was fused into them");
   line.flag("--resume", o.resume, "continue the run in --out exactly where it stopped");
   line.flag("--force", o.force, "replace a run in --out");
 }
@@ -121,9 +122,10 @@ void print_result(const Report& report, const Json& result, const std::string& o
   std::cout << to_table(report) << out << "\n";
 }
 
-void print_summary(Network& network, bool json) {
-  Json const summary = summarise(network);
-  std::cout << (json ? json_text(summary, 2) + "\n" : summary_table(summary)) << std::flush;
+void print_summary(Network& network, bool frozen, bool json) {
+  Json const summary = frozen ? summarise_frozen(network) : summarise(network);
+  auto const table = frozen ? frozen_summary_table : summary_table;
+  std::cout << (json ? json_text(summary, 2) + "\n" : table(summary)) << std::flush;
 }
 
 int train(int argc, char** argv) {
@@ -141,6 +143,7 @@ int train(int argc, char** argv) {
   bool const only_summary = o.summary && o.out.empty();
   require(!o.data.empty() || only_summary, "--data is missing");
   require(!o.out.empty() || only_summary, "--out is missing");
+  require(!o.frozen || o.summary, "--frozen: goes with --summary");
   require(!o.fixed_statistics || !o.init.empty(), "--fixed-statistics: there are none without --init");
   require(o.unfreeze_after < 0 || !o.freeze.empty(), "--unfreeze-after: nothing is frozen without --freeze");
   Augmentation const augmentation = o.augment.empty() ? Augmentation{} : Augmentation::parse(o.augment);
@@ -149,7 +152,7 @@ int train(int argc, char** argv) {
   auto const init = read_initial_weights(o.init);
   if (init) take_fixed_statistics(o, *init);
   if (o.data.empty()) {
-    print_summary(*network_without_data(o, init.get()), line.common.json);
+    print_summary(*network_without_data(o, init.get()), o.frozen, line.common.json);
     return 0;
   }
   if (!only_summary) require_classifier(net_spec(o, init.get()));
@@ -158,7 +161,7 @@ int train(int argc, char** argv) {
   freeze(*network, o.freeze);
   auto const optimizer = build_optimizer(*network, o);
   // With --json stdout holds one document, which the run's result is.
-  if (o.summary && (only_summary || !line.common.json)) print_summary(*network, line.common.json);
+  if (o.summary && (only_summary || !line.common.json)) print_summary(*network, o.frozen, line.common.json);
   if (only_summary) return 0;
   Trainer trainer(*network, *optimizer, trainer_options(o, augmentation, parts.train, line.common.seed));
   add_perturbations(trainer, o, parts.train, line.common.strict);

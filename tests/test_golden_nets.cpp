@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "engine/files/run_folder.h"
+#include "engine/frozen/frozen.h"
 #include "engine/ops/ops.h"
 #include "tests/golden_fixtures.h"
 
@@ -243,6 +244,25 @@ TEST_CASE("golden nets: every provider in f32 is as close to f64 as PyTorch is")
       if (g.has("train_logits_f64")) check_closely(g, "train_", evaluate(*network, x, true, false), 3);
     }
   }
+}
+
+TEST_CASE("golden nets: frozen in f32 they are as close to f64 as PyTorch is") {
+  int64_t frozen = 0;
+  for (const Golden& g : all_golden()) {
+    CAPTURE(g.name);
+    auto const network = make(g);
+    if (!is_classifier(network->spec())) continue;
+    Tensor const x = images(g);
+    std::vector<int32_t> labels;
+    for (int64_t i = 0; i < x.dim(0); ++i) labels.push_back(int32_t(i % network->network_options().classes));
+    FrozenNetwork classifier(*network);
+    Outputs const out =
+        classifier.evaluate({.x = x, .y = {}, .ids = {}}, Loss{.labels = Tensor::from(labels, {x.dim(0)})},
+                            {.logits = true, .loss = false, .input_gradient = true, .features = {}});
+    check_closely(g, "", {out.logits, values_of(out.input_gradient), {}}, 2);
+    ++frozen;
+  }
+  CHECK(frozen >= 16);
 }
 
 TEST_CASE("golden nets: a checkpoint with PyTorch's tensors loads as it is and is written the same") {

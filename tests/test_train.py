@@ -160,6 +160,24 @@ class Training(Scratch):
         self.assertEqual((first["repeat_channels"], first["channel_affine"]), (0, 0))
         self.assertEqual(summary("--init", self.baseline)["input"], "[1, 32, 32, 3]")
 
+    def test_frozen_summary(self):
+        def frozen(*arguments):
+            return json.loads(run("mith-train", "--summary", "--frozen", "--json", *arguments).stdout)
+
+        resnet = frozen("--net", "resnet50")
+        first = resnet["steps"][1]
+        self.assertEqual((first["layer"], first["operator"]), ("conv1", "conv2d + batch_norm + relu"))
+        self.assertNotIn("batch_norm", {step["operator"] for step in resnet["steps"]})
+        # A bit of each of the ReLUs' elements, of stages in rows of 32 pixels, and a byte of the max-pool's.
+        self.assertLess(resnet["kept_bytes"], 2e6)
+        self.assertGreater(resnet["kept_bytes"], 1.1e6)
+        self.assertIn("eager", {step["by"] for step in frozen("--net", "vit_tiny")["steps"]})
+        self.assertIn("in place", {step["by"] for step in frozen("--net", "densenet121")["steps"]})
+        table = run("mith-train", "--net", "cnn", "--summary", "--frozen").stdout
+        self.assertIn("linear + batch_norm + relu", table)
+        self.assertIn("--summary", run("mith-train", "--net", "cnn", "--frozen", "--out", self.dir / "frozen",
+                                       "--data", DATA, code=2).stderr)
+
     def test_summary_is_aligned(self):
         title, *lines = run("mith-train", "--net", "vit_tiny", "--size", 32, "--summary").stdout.splitlines()
         self.assertIn("vit_tiny", title)

@@ -50,12 +50,6 @@ Json providers(const Tape& tape) {
   return layers;
 }
 
-double peak_megabytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
 class NetworkTask final : public Task {
  public:
   NetworkTask(const std::string& net, int64_t size, int64_t batch, int64_t seed)
@@ -95,7 +89,7 @@ class NetworkTask final : public Task {
     synchronize(stream_of(default_device()));
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
     check(count_nan(gradients.front()) == 0, network_->spec(), ": NaN in the first parameter's gradient");
-    peak_ = peak_megabytes();
+    peak_ = peak_resident_mib();
     return {.seconds = seconds.count(), .images = n, .accuracy = 0, .peak_resident_mib = peak_};
   }
 
@@ -120,6 +114,12 @@ class NetworkTask final : public Task {
 };
 
 }  // namespace
+
+double peak_resident_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
 
 std::unique_ptr<Task> network_task(const std::string& net, int64_t size, int64_t batch, int64_t seed) {
   return std::make_unique<NetworkTask>(net, size, batch, seed);

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "engine/autograd/tape.h"
+#include "engine/frozen/frozen.h"
+#include "engine/frozen/plan.h"
 #include "engine/report/text.h"
 
 namespace mith {
@@ -86,6 +88,44 @@ Json summarise(Network& network) {
           {"parameters", network.parameter_count()},
           {"multiply_adds", multiply_adds},
           {"activation_bytes", bytes}};
+}
+
+Json summarise_frozen(Network& network) {
+  FrozenNetwork frozen(network);
+  frozen::Plan const& plan = frozen.plan(1);
+  Json steps = Json::array();
+  int64_t kept = 0;
+  for (auto const& step : plan.steps()) {
+    frozen::Operator const& o = step->what();
+    std::string name = o.name;
+    for (const std::string& fused : o.fused) name += " + " + fused;
+    if (o.residual >= 0 && std::ranges::find(o.fused, "add") == o.fused.end()) name += " + residual";
+    if (o.relu && std::ranges::find(o.fused, "relu") == o.fused.end() && o.name != "relu") name += " + relu";
+    auto const bytes = static_cast<int64_t>(step->kept_bytes());
+    steps.push_back({{"layer", o.scope},
+                     {"operator", name},
+                     {"output", frozen.graph().values[static_cast<size_t>(o.output)].shape.str()},
+                     {"by", step->by()},
+                     {"kept_bytes", bytes}});
+    kept += bytes;
+  }
+  NetworkOptions const& o = network.network_options();
+  return {{"net", network.spec()},
+          {"input", Shape{1, o.height, o.width, o.channels}.str()},
+          {"steps", steps},
+          {"kept_bytes", kept},
+          {"arena_bytes", static_cast<int64_t>(plan.arena_bytes())}};
+}
+
+std::string frozen_summary_table(const Json& summary) {
+  std::vector<report::Line> lines{{"layer", "operator", "output", "by", "kept"}};
+  for (auto const& step : summary["steps"])
+    lines.push_back({step["layer"], step["operator"], step["output"], step["by"],
+                     step["by"] == "eager" ? "unknown" : readable(step["kept_bytes"].get<double>(), "B")});
+  lines.push_back({"total", "", "", "", readable(summary["kept_bytes"].get<double>(), "B")});
+  std::string const net = summary["net"], input = summary["input"];
+  return cat(net, ", frozen, one image ", input, ", arena ", readable(summary["arena_bytes"].get<double>(), "B"), "\n",
+             report::aligned(lines, 4));
 }
 
 std::string summary_table(const Json& summary) {

@@ -20,4 +20,10 @@ Json summarise(Network&);
 /// The same as an aligned table.
 std::string summary_table(const Json& summary);
 
+/// The network frozen for one image: {"net", "input", "steps", "kept_bytes", "arena_bytes"}. A step is an operator with
+/// what was fused into it: {"layer", "operator", "output", "by", "kept_bytes"}; "by" says who computes it, forward and
+/// backward, "eager" that nothing could be made of it. Throws Error if the network cannot be frozen.
+Json summarise_frozen(Network&);
+std::string frozen_summary_table(const Json& summary);
+
 }  // namespace mith

@@ -20,7 +20,7 @@ struct TrainOptions {
   int64_t epochs = 30, batch = 64, size = 0, unfreeze_after = -1, patience = 8;
   double lr = 0;  ///< 0: not given, see learning_rate()
   double adversarial_weight = 0.5;
-  bool fixed_statistics = false, summary = false, resume = false, force = false;
+  bool fixed_statistics = false, summary = false, frozen = false, resume = false, force = false;
 };
 /// --lr, or 1e-3 from scratch and 5e-4 from trained weights: fine-tuning at the full rate costs clean accuracy and
 /// gains no robustness.

@@ -30,7 +30,10 @@ Value value_of(const Tensor& t) { return t.defined() ? Value{t.id(), t.shape(), 
 }  // namespace
 
 Tape::Tape() : previous_(recording) { recording = this; }
-Tape::~Tape() { recording = previous_; }
+Tape::~Tape() { stop(); }
+void Tape::stop() {
+  if (std::exchange(recording_, false)) recording = previous_;
+}
 Tape* Tape::current() { return recording; }
 
 NoTape::NoTape() : suspended_(recording) { recording = nullptr; }
@@ -46,10 +49,17 @@ bool tracked(std::initializer_list<const Tensor*> values) {
   return std::any_of(values.begin(), values.end(), [](const Tensor* t) { return tracked(*t); });
 }
 
+Tensor Node::again(const std::vector<Tensor>&) const {
+  throw Error(cat(name(), " at ", scope, " cannot be run again on other values"));
+}
+
 void Tape::watch(const Tensor& t) { tracked_.emplace(t.id(), -1); }
 
 void Tape::add(std::unique_ptr<Node> node, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
-  for (const Tensor& t : inputs) node->inputs.push_back(value_of(t));
+  for (const Tensor& t : inputs) {
+    node->inputs.push_back(value_of(t));
+    if (keeps_constants_ && t.defined() && !tracks(t)) constants_.emplace(t.id(), t);
+  }
   for (const Tensor& t : outputs) {
     node->outputs.push_back(value_of(t));
     tracked_[t.id()] = static_cast<int>(nodes_.size());

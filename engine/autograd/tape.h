@@ -39,6 +39,9 @@ class Node {
   virtual int64_t flops() const { return 0; }  ///< of the forward pass
   /// Turns the gradients of the outputs into those of the inputs that are wanted.
   virtual void backward(Gradients&) = 0;
+  /// The operator once more on other values, of another batch size perhaps: what a tape recorded is a program. Throws
+  /// Error for an operator that cannot.
+  virtual Tensor again(const std::vector<Tensor>& values) const;
 
   std::vector<Value> inputs, outputs;
   std::string scope;  ///< the module path it was recorded under, e.g. "features.conv1"
@@ -50,6 +53,9 @@ class Tape {
   ~Tape();  ///< the one before it continues
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
+
+  /// Records nothing more; gradients may still be asked for.
+  void stop();
 
   /// Gradients may be asked for this value; operators on it, and on what comes of it, are recorded from now on.
   void watch(const Tensor&);
@@ -68,6 +74,12 @@ class Tape {
 
   const std::vector<std::unique_ptr<Node>>& nodes() const { return nodes_; }
 
+  /// Hands the recorded operators over; the tape goes on empty.
+  std::vector<std::unique_ptr<Node>> take_nodes() { return std::exchange(nodes_, {}); }
+  /// From now on holds the inputs of operators that depend on nothing watched: weights, and what is computed from them.
+  void keep_constants() { keeps_constants_ = true; }
+  const std::unordered_map<uint64_t, Tensor>& constants() const { return constants_; }
+
   /// This thread's recording tape, or null.
   static Tape* current();
   void add(std::unique_ptr<Node>, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs);
@@ -75,7 +87,10 @@ class Tape {
  private:
   std::vector<std::unique_ptr<Node>> nodes_;
   std::unordered_map<uint64_t, int> tracked_;  // value id -> node that made it, -1 for watched
+  bool keeps_constants_ = false;
+  std::unordered_map<uint64_t, Tensor> constants_;  // by value id
   Tape* previous_;
+  bool recording_ = true;
 };
 
 /// Suspends recording on this thread.

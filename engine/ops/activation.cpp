@@ -40,6 +40,24 @@ Tensor leaky_relu(const Tensor& x, double negative_slope) {
 
 std::vector<Attribute> LeakyReluNode::attributes() const { return {{"negative_slope", cat(parameter)}}; }
 
+Tensor ActivationNode::again(const std::vector<Tensor>& values) const {
+  switch (curve) {
+    case Curve::relu6:
+      return relu6(values[0]);
+    case Curve::leaky_relu:
+      return leaky_relu(values[0], parameter);
+    case Curve::sigmoid:
+      return sigmoid(values[0]);
+    case Curve::tanh:
+      return tanh(values[0]);
+    case Curve::silu:
+      return silu(values[0]);
+    case Curve::gelu:
+      return gelu(values[0]);
+  }
+  return Node::again(values);
+}
+
 void ActivationNode::backward(Gradients& g) {
   OperatorScope const scope("activation backward");
   Tensor const& dy = g.output();

@@ -19,6 +19,7 @@ struct ActivationNode : Node {
   Tensor kept;           ///< the output where it tells the slope, else the input
   explicit ActivationNode(Curve c) : curve(c) {}
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct Relu6Node final : ActivationNode {

@@ -86,6 +86,8 @@ Tensor add(const Tensor& a, const Tensor& b) {
   return record(y, {a, b}, AddNode());
 }
 
+Tensor AddNode::again(const std::vector<Tensor>& values) const { return add(values[0], values[1]); }
+
 void AddNode::backward(Gradients& g) {
   for (size_t i : {0, 1})
     if (g.wants(i)) g.give(i, g.output());
@@ -99,6 +101,8 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
   if (tracked(a)) node.b = b;
   return record(product(a, b), {a, b}, std::move(node));
 }
+
+Tensor MultiplyNode::again(const std::vector<Tensor>& values) const { return multiply(values[0], values[1]); }
 
 void MultiplyNode::backward(Gradients& g) {
   OperatorScope const scope("multiply backward");
@@ -114,6 +118,8 @@ Tensor scale(const Tensor& x, double factor) {
 }
 
 std::vector<Attribute> ScaleNode::attributes() const { return {{"factor", cat(factor)}}; }
+
+Tensor ScaleNode::again(const std::vector<Tensor>& values) const { return scale(values[0], factor); }
 
 void ScaleNode::backward(Gradients& g) {
   OperatorScope const scope("scale backward");
@@ -141,6 +147,11 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 Tensor flatten(const Tensor& x) {
   check(x.shape().rank() >= 1, "flatten: the input has no dimensions");
   return reshape(x, {x.dim(0), row_length(x)});
+}
+
+Tensor ReshapeNode::again(const std::vector<Tensor>& values) const {
+  Shape const& recorded = inputs[0].shape;  // the leading dimension counts images, or rows of them
+  return reshape(values[0], outputs[0].shape.with(0, outputs[0].shape[0] * values[0].dim(0) / recorded[0]));
 }
 
 void ReshapeNode::backward(Gradients& g) { g.give(0, g.output().view(inputs[0].shape)); }

@@ -31,12 +31,14 @@ void add_in_place(Tensor& target, const Tensor& x, double alpha = 1);
 struct AddNode final : Node {
   std::string_view name() const override { return "add"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct MultiplyNode final : Node {
   Tensor a, b;  ///< each kept if the other's gradient may be asked for
   std::string_view name() const override { return "multiply"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct ScaleNode final : Node {
@@ -44,6 +46,7 @@ struct ScaleNode final : Node {
   std::string_view name() const override { return "scale"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct ReluNode final : Node {
@@ -55,6 +58,7 @@ struct ReluNode final : Node {
 struct ReshapeNode final : Node {
   std::string_view name() const override { return "reshape"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 /// sum, mean and sum_rows: y[r] = factor * the sum of row r.

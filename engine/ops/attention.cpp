@@ -102,6 +102,8 @@ int64_t SelfAttentionNode::flops() const {
   return 4 * s[0] * s[1] * s[1] * s[2] / 3;
 }
 
+Tensor SelfAttentionNode::again(const std::vector<Tensor>& values) const { return self_attention(values[0], heads); }
+
 void SelfAttentionNode::backward(Gradients& g) {
   OperatorScope const scope("self_attention backward");
   Tensor const& dy = g.output();

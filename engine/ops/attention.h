@@ -17,6 +17,7 @@ struct SelfAttentionNode final : Node {
   std::vector<Attribute> attributes() const override;
   int64_t flops() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 }  // namespace mith

@@ -81,6 +81,8 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
 
 std::vector<Attribute> ConcatNode::attributes() const { return {{"dim", cat(dim)}}; }
 
+Tensor ConcatNode::again(const std::vector<Tensor>& values) const { return concat(values, dim); }
+
 void ConcatNode::backward(Gradients& g) {
   OperatorScope const scope("concat backward");
   int64_t start = 0;
@@ -101,6 +103,10 @@ Tensor narrow(const Tensor& x, int dim, int64_t start, int64_t length) {
 }
 
 std::vector<Attribute> NarrowNode::attributes() const { return {{"dim", cat(dim)}, {"start", cat(start)}}; }
+
+Tensor NarrowNode::again(const std::vector<Tensor>& values) const {
+  return narrow(values[0], dim, start, outputs[0].shape[dim]);
+}
 
 void NarrowNode::backward(Gradients& g) {
   OperatorScope const scope("narrow backward");
@@ -136,6 +142,10 @@ Tensor repeat_channels(const Tensor& x, int64_t channels) {
   return record(y, {x}, RepeatChannelsNode());
 }
 
+Tensor RepeatChannelsNode::again(const std::vector<Tensor>& values) const {
+  return repeat_channels(values[0], outputs[0].shape[-1]);
+}
+
 void RepeatChannelsNode::backward(Gradients& g) {
   OperatorScope const scope("repeat_channels backward");
   Tensor const& dy = g.output();
@@ -152,6 +162,8 @@ Tensor channel_gate(const Tensor& x, const Tensor& gate) {
   if (tracked(x)) node.gate = gate;
   return record(gated(x, gate), {x, gate}, std::move(node));
 }
+
+Tensor ChannelGateNode::again(const std::vector<Tensor>& values) const { return channel_gate(values[0], values[1]); }
 
 void ChannelGateNode::backward(Gradients& g) {
   OperatorScope const scope("channel_gate backward");

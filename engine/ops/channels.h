@@ -22,6 +22,7 @@ struct ConcatNode final : Node {
   std::string_view name() const override { return "concat"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct NarrowNode final : Node {
@@ -30,6 +31,7 @@ struct NarrowNode final : Node {
   std::string_view name() const override { return "narrow"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct ExpandNode final : Node {
@@ -40,12 +42,14 @@ struct ExpandNode final : Node {
 struct RepeatChannelsNode final : Node {
   std::string_view name() const override { return "repeat_channels"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct ChannelGateNode final : Node {
   Tensor input, gate;  ///< each kept if the other's gradient may be asked for
   std::string_view name() const override { return "channel_gate"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 }  // namespace mith

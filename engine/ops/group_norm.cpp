@@ -68,6 +68,10 @@ std::vector<Attribute> GroupNormNode::attributes() const {
   return {{"groups", cat(groups)}, {"epsilon", cat(epsilon)}};
 }
 
+Tensor GroupNormNode::again(const std::vector<Tensor>& values) const {
+  return group_norm(values[0], groups, values[1], values[2], epsilon);
+}
+
 void GroupNormNode::backward(Gradients& g) {
   OperatorScope const scope("group_norm backward");
   Tensor const& dy = g.output();

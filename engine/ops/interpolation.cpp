@@ -46,6 +46,10 @@ std::vector<Attribute> InterpolateNode::attributes() const {
           {"align_corners", mode == Interpolation::bilinear_align_corners ? "yes" : "no"}};
 }
 
+Tensor InterpolateNode::again(const std::vector<Tensor>& values) const {
+  return interpolate(values[0], shape.oh, shape.ow, mode);
+}
+
 void InterpolateNode::backward(Gradients& g) {
   OperatorScope const scope("interpolate backward");
   Tensor const& dy = g.output();
@@ -66,6 +70,10 @@ Tensor reflection_pad2d(const Tensor& x, const Padding2d& p) {
     pad_forward<T>(x.stream(), out, x.data<T>(), node.shape, p.top, p.left);
   });
   return record(y, {x}, std::move(node));
+}
+
+Tensor ReflectionPad2dNode::again(const std::vector<Tensor>& values) const {
+  return reflection_pad2d(values[0], padding);
 }
 
 void ReflectionPad2dNode::backward(Gradients& g) {

@@ -25,6 +25,7 @@ struct InterpolateNode final : Node {
   std::string_view name() const override { return "interpolate"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct ReflectionPad2dNode final : Node {
@@ -32,6 +33,7 @@ struct ReflectionPad2dNode final : Node {
   Padding2d padding;
   std::string_view name() const override { return "reflection_pad2d"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 }  // namespace mith

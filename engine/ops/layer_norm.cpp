@@ -40,6 +40,10 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 
 std::vector<Attribute> LayerNormNode::attributes() const { return {{"epsilon", cat(epsilon)}}; }
 
+Tensor LayerNormNode::again(const std::vector<Tensor>& values) const {
+  return layer_norm(values[0], values[1], values[2], epsilon);
+}
+
 void LayerNormNode::backward(Gradients& g) {
   OperatorScope const scope("layer_norm backward");
   Tensor const& dy = g.output();

@@ -55,6 +55,7 @@ struct LayerNormNode final : Node {
   std::string_view name() const override { return "layer_norm"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct GroupNormNode final : Node {
@@ -64,6 +65,7 @@ struct GroupNormNode final : Node {
   std::string_view name() const override { return "group_norm"; }
   std::vector<Attribute> attributes() const override;
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 }  // namespace mith

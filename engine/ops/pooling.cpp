@@ -131,6 +131,10 @@ Tensor adaptive_avg_pool2d(const Tensor& x, int64_t height, int64_t width) {
   return record(y, {x}, std::move(node));
 }
 
+Tensor AdaptiveAvgPool2dNode::again(const std::vector<Tensor>& values) const {
+  return adaptive_avg_pool2d(values[0], shape.oh, shape.ow);
+}
+
 void AdaptiveAvgPool2dNode::backward(Gradients& g) {
   OperatorScope const scope("adaptive_avg_pool2d backward");
   Tensor const& dy = g.output();
@@ -144,6 +148,8 @@ Tensor global_avg_pool2d(const Tensor& x) {
   check(x.dim(1) * x.dim(2) > 0, "global_avg_pool2d: the images of ", x.shape(), " are empty");
   return record(image_sums(x, {}, 1.0 / static_cast<double>(x.dim(1) * x.dim(2))), {x}, GlobalAvgPool2dNode());
 }
+
+Tensor GlobalAvgPool2dNode::again(const std::vector<Tensor>& values) const { return global_avg_pool2d(values[0]); }
 
 void GlobalAvgPool2dNode::backward(Gradients& g) {
   OperatorScope const scope("global_avg_pool2d backward");

@@ -41,11 +41,13 @@ struct AdaptiveAvgPool2dNode final : Node {
   Pool2dShape shape;
   std::string_view name() const override { return "adaptive_avg_pool2d"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 struct GlobalAvgPool2dNode final : Node {
   std::string_view name() const override { return "global_avg_pool2d"; }
   void backward(Gradients&) override;
+  Tensor again(const std::vector<Tensor>& values) const override;
 };
 
 }  // namespace mith

@@ -102,6 +102,16 @@ Tensor Tensor::rows(int64_t first, int64_t count) const {
   return t;
 }
 
+Tensor Tensor::part(size_t offset, const Shape& shape, DType type) const {
+  Tensor t = *this;
+  t.offset_ += offset;
+  t.shape_ = shape;
+  t.dtype_ = type;
+  t.id_ = next_id();
+  check(offset + t.bytes() <= bytes(), "part of ", t.bytes(), " bytes from ", offset, " of a tensor of ", bytes());
+  return t;
+}
+
 Tensor Tensor::clone() const {
   Tensor t = empty_like(*this);
   t.copy_from(*this);

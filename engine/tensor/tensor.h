@@ -63,6 +63,8 @@ class Tensor {
   Tensor view(const Shape&) const;
   /// Rows [first, first + count) of the leading dimension; shares memory.
   Tensor rows(int64_t first, int64_t count) const;
+  /// What lies `offset` bytes from its beginning, under any shape and type; shares memory.
+  Tensor part(size_t offset, const Shape&, DType) const;
   Tensor clone() const;
   Tensor to(Device) const;        ///< this tensor if it is already there
   Tensor cast(DType) const;       ///< between floating types; this tensor if it is of that type

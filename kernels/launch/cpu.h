@@ -14,6 +14,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define MITH_DEVICE inline __attribute__((always_inline))
 #define MITH_UNROLL _Pragma("GCC unroll 8")
+#define MITH_IVDEP _Pragma("GCC ivdep")
 
 namespace mith::MITH_SPACE {
 
@@ -108,6 +109,22 @@ MITH_DEVICE void column_sums(int64_t first, int64_t last, int64_t cols, Term ter
       for (int k = 0; k < K; ++k) values[k] = sums[k][j];
       store(c0 + j, values);
     }
+  }
+}
+
+/// Collects one bit of each of `count` <= 32 rows for each column: `bit(row, column)` says it, `store(column, bits)`
+/// receives all, the first row's the lowest. Columns vectorise.
+template <class Bit, class Store>
+MITH_DEVICE void column_bits(int64_t count, int64_t cols, Bit bit, Store store) {
+  constexpr int64_t width = 64;
+  for (int64_t c0 = 0; c0 < cols; c0 += width) {
+    uint32_t bits[width] = {};
+    int64_t const n = cols - c0 < width ? cols - c0 : width;
+    for (int64_t r = 0; r < count; ++r) {
+#pragma GCC ivdep
+      for (int64_t j = 0; j < n; ++j) bits[j] |= uint32_t(bit(r, c0 + j)) << r;
+    }
+    for (int64_t j = 0; j < n; ++j) store(c0 + j, bits[j]);
   }
 }
 

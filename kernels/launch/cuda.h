@@ -11,6 +11,7 @@
 
 #define MITH_DEVICE __host__ __device__ __forceinline__
 #define MITH_UNROLL _Pragma("unroll")
+#define MITH_IVDEP
 /// DYNAMIC_SHARED(float, tile): the launch's dynamic shared memory as an array.
 #define DYNAMIC_SHARED(type, name)                       \
   extern __shared__ __align__(16) char dynamic_shared[]; \

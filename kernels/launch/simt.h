@@ -17,6 +17,7 @@
 #define __launch_bounds__(...)
 #define MITH_DEVICE inline
 #define MITH_UNROLL
+#define MITH_IVDEP
 
 #define threadIdx (::mith::checker::builtins.thread)
 #define blockIdx (::mith::checker::builtins.block)

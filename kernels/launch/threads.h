@@ -114,6 +114,17 @@ __device__ void column_sums(int64_t first, int64_t last, int64_t cols, Term term
   }
 }
 
+/// Collects one bit of each of `count` <= 32 rows for each column: `bit(row, column)` says it, `store(column, bits)`
+/// receives all, the first row's the lowest. A thread a column.
+template <class Bit, class Store>
+__device__ void column_bits(int64_t count, int64_t cols, Bit bit, Store store) {
+  for (auto c : row_cols(cols)) {
+    uint32_t bits = 0;
+    for (int64_t r = 0; r < count; ++r) bits |= uint32_t(bit(r, c)) << r;
+    store(c, bits);
+  }
+}
+
 __device__ __forceinline__ void atomic_add(int64_t* target, int64_t v) {
   atomicAdd(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(v));
 }

@@ -29,7 +29,7 @@ NETS = {  # trained with these; the number of images of a round and of Square's 
     "resnet18": {"data": DATA / "bloodmnist_28.npz", "size": 64, "train": ["--size", 64, "--epochs", 1], "limit": 128,
                  "queries": 100},
 }
-CODE = ["plain", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
+CODE = ["plain", "folded", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
 EPS = 8 / 255
 SMALL = 1 / 2550  # so small that Square fools next to no image, and all queries are spent on those that were right
 # By which the engines' passes may differ: the clean pass that not all make, and images that other rounding fools.
@@ -64,7 +64,8 @@ def mithridate(options, work, model):
     for extra in [""] + options.mith:
         yield Engine(f"Mithridate {extra}".strip(),
                      [options.bin / "mith-bench", "attack", "--wait", "--threads", options.threads, "--batch",
-                      options.batch, "--data", NETS[work["net"]]["data"], "--model", model, "--attack", spec, "--limit",
+                      work["batch"], "--data", work["data"], "--model",
+                      work.get("model", model), "--attack", spec, "--limit",
                       work["limit"], *extra.split()])
 
 
@@ -74,11 +75,11 @@ def has_torchattacks(python):
 
 def pytorch(options, work, model, images):
     for python in dict.fromkeys(options.python + options.newest):
-        for by in options.by or CODE:
+        for by in options.by or ["plain", "frozen", "torchattacks"]:
             if by == "torchattacks" and not has_torchattacks(python):
                 continue
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
-                       "batch": options.batch, "limit": work["limit"], "threads": options.threads,
+                       "batch": work["batch"], "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
                        "configuration": None, "quick": work["attack"] == "square"}
             # The first process tries the candidates, so that what they leave in memory is in nobody's figures. A few
@@ -89,12 +90,13 @@ def pytorch(options, work, model, images):
             request["configuration"] = trial.ready["configuration"]
             engine = Engine(python, [python, "-B", WORKER], request)
             engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + {
-                "plain": "", "frozen": ", TorchScript frozen", "torchattacks": ", torchattacks"}[by]
+                "plain": "", "folded": ", batch norms folded", "frozen": ", TorchScript frozen",
+                "torchattacks": ", torchattacks"}[by]
             yield engine
 
 
-def compare(options, work):
-    model, images = prepared(options, work["net"])
+def compare(options, work, prepare=prepared):
+    model, images = prepare(options, work["net"])
     engines = []
     with contextlib.ExitStack() as stack:
         for make in (mithridate(options, work, model), pytorch(options, work, model, images)):
@@ -122,7 +124,7 @@ def works(options):
             limit = options.limit or (options.batch if name == "square" else setup["limit"])
             spec = attack["spec"].format(queries=queries)
             extra = {"queries": queries} if name == "square" else {}
-            yield {"net": net, "attack": name, "spec": spec, "options": {**attack["options"], **extra}, "limit": limit,
+            yield {"net": net, "data": str(setup["data"]), "batch": options.batch, "attack": name, "spec": spec, "options": {**attack["options"], **extra}, "limit": limit,
                    "title": f"`{spec}` on {limit} images of {setup['data'].name}, `{net}` at {setup['size']} pixels, "
                             f"batch {options.batch}"}
 

@@ -6,7 +6,7 @@ Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data"
 "batch": N, "limit": N, "attack": {"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool,
 "configuration": {...} or null, "quick": bool}
 For {"work": "named"}, "data" is a folder with images.npy and labels.npy, "attack" has a "name", and "by" says whose code
-runs: "plain" (pytorch_attacks.py), "frozen" (the same on a frozen TorchScript of the network) or "torchattacks".
+runs: "plain" (pytorch_attacks.py), "folded" (the same on a network whose batch norms are folded), "frozen" (the same on a frozen TorchScript of the network) or "torchattacks".
 """
 import json
 import pathlib
@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402
 import pytorch_attacks  # noqa: E402
 import reference  # noqa: E402
 import torch  # noqa: E402
+import torch.fx.experimental.optimization  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 CAN_COMPILE = hasattr(torch, "compile")
@@ -174,6 +175,8 @@ class Named:
         x = torch.from_numpy(np.load(folder / "images.npy")[: request["limit"]]).permute(0, 3, 1, 2).contiguous()
         y = torch.from_numpy(np.load(folder / "labels.npy")[: request["limit"]])
         network = reference.load_network(request["model"]).eval().requires_grad_(False)
+        if request["by"] == "folded":
+            network = torch.fx.experimental.optimization.fuse(network).requires_grad_(False)
         if configuration["channels_last"]:
             network = network.to(memory_format=torch.channels_last)
         self.batches = [(laid_out(a, configuration), b) for a, b in zip(x.split(request["batch"]),
@@ -204,7 +207,8 @@ class Named:
         forwards = self.network.images / self.images
         with torch.no_grad():
             right = sum((self.network(a).argmax(1) == y).sum().item() for a, (_, y) in zip(adversarial, self.batches))
-        return {"seconds": seconds, "images": self.images, "accuracy": right / self.images, "forwards": forwards}
+        return {"seconds": seconds, "images": self.images, "accuracy": right / self.images, "forwards": forwards,
+                "peak_resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def as_tuple(output):

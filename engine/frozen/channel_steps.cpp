@@ -1,0 +1,137 @@
+// Activations beside ReLU, and what squeeze-and-excitation is made of: means of channels, and gates.
+#include "engine/frozen/step.h"
+#include "kernels/launch/table.h"
+#include "kernels/row/column_groups.h"
+
+namespace mith::frozen {
+namespace {
+
+const Kernel<float*, const float*, Curve, double, int64_t> activation_forward{"activation_forward", DType::f32};
+const Kernel<float*, const float*, const float*, Curve, double, int64_t> activation_backward{"activation_backward",
+                                                                                             DType::f32};
+const Kernel<float*, const float*, const float*, int64_t, int64_t, int64_t> channel_gate{"channel_gate", DType::f32};
+const Kernel<float*, const float*, double, int64_t, int64_t, int64_t> broadcast_pixels{"broadcast_pixels", DType::f32};
+const Kernel<double*, const float*, const float*, int64_t, int64_t, int64_t> image_sums_partial{"image_sums_partial",
+                                                                                                DType::f32};
+const Kernel<float*, const double*, double, int64_t, int64_t, int64_t> image_sums_total{"image_sums_total", DType::f32};
+
+/// factor * the sums over each image's pixels of x, or of x * other.
+class ImageSums {
+ public:
+  void plan(Planner& p, const Place& x) {
+    images_ = p.batch();
+    pixels_ = x.rows / images_;
+    partial_ = p.scratch(static_cast<size_t>(images_ * column_groups(pixels_) * x.columns) * sizeof(double));
+  }
+  void run(const Memory& m, float* sums, const Place& x, const float* other, double factor) const {
+    auto* const partial = static_cast<double*>(m.at(partial_));
+    image_sums_partial(m.stream(), partial, m.at(x), other, images_, pixels_, x.columns);
+    image_sums_total(m.stream(), sums, partial, factor, images_, pixels_, x.columns);
+  }
+  int64_t pixels() const { return pixels_; }
+
+ private:
+  int64_t images_ = 0, pixels_ = 0;
+  Buffer partial_ = -1;
+};
+
+bool output_tells_slope(Curve c) { return c == Curve::relu6 || c == Curve::sigmoid || c == Curve::tanh; }
+
+class CurvedStep final : public Step {
+ public:
+  explicit CurvedStep(const Operator& o) : Step(o), curved_(*o.as<Curved>()) {}
+  void plan_forward(Planner& p) override {
+    x_ = p.read(operator_.inputs[0]);
+    y_ = p.write(operator_.output);
+  }
+  void forward(const Memory& m) override {
+    activation_forward(m.stream(), m.at(y_), m.at(x_), curved_.curve, curved_.parameter, y_.rows * y_.columns);
+  }
+  void plan_backward(Planner& p) override {
+    kept_ = output_tells_slope(curved_.curve) ? y_ : x_;
+    p.hold(kept_.buffer);
+    dy_ = p.gradient(operator_.output);
+    dx_.plan(p, operator_.inputs[0]);
+  }
+  void backward(const Memory& m) override {
+    activation_backward(m.stream(), dx_.at(m), m.at(dy_), m.at(kept_), curved_.curve, curved_.parameter,
+                        dy_.rows * dy_.columns);
+    dx_.finish(m);
+  }
+
+ private:
+  Curved curved_;
+  Place x_, y_, kept_, dy_;
+  Written dx_;
+};
+
+class GateStep final : public Step {
+ public:
+  using Step::Step;
+  void plan_forward(Planner& p) override {
+    x_ = p.read(operator_.inputs[0]);
+    gate_ = p.read(operator_.inputs[1]);
+    y_ = p.write(operator_.output);
+    images_ = p.batch();
+  }
+  void forward(const Memory& m) override { gated(m, m.at(y_), x_); }
+  void plan_backward(Planner& p) override {
+    p.hold(x_.buffer);
+    p.hold(gate_.buffer);
+    dy_ = p.gradient(operator_.output);
+    dgate_.plan(p, operator_.inputs[1]);
+    sums_.plan(p, dy_);
+    dx_.plan(p, operator_.inputs[0]);
+  }
+  void backward(const Memory& m) override {
+    sums_.run(m, dgate_.at(m), dy_, m.at(x_), 1);
+    dgate_.finish(m);
+    gated(m, dx_.at(m), dy_);
+    dx_.finish(m);
+  }
+
+ private:
+  void gated(const Memory& m, float* y, const Place& x) const {
+    channel_gate(m.stream(), y, m.at(x), m.at(gate_), images_, x.rows / images_, x.columns);
+  }
+  Place x_, gate_, y_, dy_;
+  int64_t images_ = 0;
+  ImageSums sums_;
+  Written dgate_, dx_;
+};
+
+class GlobalMeanStep final : public Step {
+ public:
+  using Step::Step;
+  void plan_forward(Planner& p) override {
+    x_ = p.read(operator_.inputs[0]);
+    y_ = p.write(operator_.output);
+    sums_.plan(p, x_);
+  }
+  void forward(const Memory& m) override { sums_.run(m, m.at(y_), x_, nullptr, share()); }
+  void plan_backward(Planner& p) override {
+    dy_ = p.gradient(operator_.output);
+    dx_.plan(p, operator_.inputs[0]);
+  }
+  void backward(const Memory& m) override {
+    broadcast_pixels(m.stream(), dx_.at(m), m.at(dy_), share(), dy_.rows, sums_.pixels(), dy_.columns);
+    dx_.finish(m);
+  }
+
+ private:
+  double share() const { return 1.0 / static_cast<double>(sums_.pixels()); }
+  Place x_, y_, dy_;
+  ImageSums sums_;
+  Written dx_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_channel_step(const Operator& o) {
+  if (o.as<Curved>()) return std::make_unique<CurvedStep>(o);
+  if (o.as<Gate>()) return std::make_unique<GateStep>(o);
+  if (o.as<GlobalMean>()) return std::make_unique<GlobalMeanStep>(o);
+  return nullptr;
+}
+
+}  // namespace mith::frozen

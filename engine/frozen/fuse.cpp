@@ -1,0 +1,184 @@
+#include <algorithm>
+
+#include "engine/frozen/graph.h"
+
+namespace mith::frozen {
+namespace {
+
+/// Rewrites one graph; each rule looks at an operator and at who made what it reads.
+class Fuser {
+ public:
+  explicit Fuser(Graph& graph) : graph_(graph) {}
+
+  void run() {
+    repeat([this](size_t i) { return norm_into_convolution(i); });
+    repeat([this](size_t i) { return norm_into_dense(i); });
+    repeat([this](size_t i) { return sum_into_convolution(i); });
+    repeat([this](size_t i) { return relu_into_maker(i); });
+  }
+
+ private:
+  /// Applies a rule wherever it fits; a rule that fits removes one operator.
+  template <class Rule>
+  void repeat(Rule rule) {
+    for (size_t i = 0; i < graph_.operators.size();)
+      if (!rule(i)) ++i;
+  }
+
+  /// The place of the operator that made a value, if `reader` alone reads it and nothing has been fused behind it.
+  int only_for(int reader, int value) const {
+    if (value == graph_.logits || graph_.readers(value) != std::vector<int>{reader}) return -1;
+    auto const maker = std::ranges::find(graph_.operators, value, &Operator::output);
+    if (maker == graph_.operators.end() || maker->relu || maker->residual >= 0) return -1;
+    return static_cast<int>(maker - graph_.operators.begin());
+  }
+
+  /// Puts `first` where `second` is, whose result it now makes: between them the residual may be computed.
+  bool merge(int first, size_t second, int residual) {
+    Operator merged = std::move(graph_.operators[static_cast<size_t>(first)]);
+    Operator const& last = graph_.operators[second];
+    merged.output = last.output;
+    merged.relu = last.relu;
+    merged.residual = residual;
+    merged.fused.push_back(last.name);
+    merged.fused.insert(merged.fused.end(), last.fused.begin(), last.fused.end());
+    graph_.operators[second] = std::move(merged);
+    graph_.operators.erase(graph_.operators.begin() + first);
+    return true;
+  }
+
+  bool norm_into_convolution(size_t i) {
+    Operator const& o = graph_.operators[i];
+    const Affine* const norm = o.as<Affine>();
+    if (!norm || !norm->scale.defined()) return false;
+    int const before = only_for(static_cast<int>(i), o.inputs[0]);
+    Convolution* const conv = before < 0 ? nullptr : graph_.operators[static_cast<size_t>(before)].as<Convolution>();
+    if (!conv) return false;
+    auto weight = doubles(conv->weight), scale = doubles(norm->scale), bias = std::vector<double>(scale.size());
+    if (norm->shift.defined()) bias = doubles(norm->shift);
+    if (conv->bias.defined()) {
+      auto const own = doubles(conv->bias);
+      for (size_t c = 0; c < scale.size(); ++c) bias[c] += own[c] * scale[c];
+    }
+    size_t const row = weight.size() / scale.size();
+    for (size_t k = 0; k < weight.size(); ++k) weight[k] *= scale[k / row];
+    conv->weight = floats(weight, conv->weight.shape(), conv->weight.device());
+    conv->bias = floats(bias, norm->scale.shape(), norm->scale.device());
+    return merge(before, i, o.residual);
+  }
+
+  /// w (x * scale + shift) + b, where a reshape may lie between the two.
+  bool norm_into_dense(size_t i) {
+    Operator& o = graph_.operators[i];
+    Dense* const dense = o.as<Dense>();
+    if (!dense) return false;
+    int before = only_for(static_cast<int>(i), o.inputs[0]);
+    int const reshape =
+        before >= 0 && graph_.operators[static_cast<size_t>(before)].as<Reshape>() != nullptr ? before : -1;
+    if (reshape >= 0) before = only_for(reshape, graph_.operators[static_cast<size_t>(reshape)].inputs[0]);
+    if (before < 0) return false;
+    Operator const& norm = graph_.operators[static_cast<size_t>(before)];
+    const Affine* const affine = norm.as<Affine>();
+    if (!affine || !affine->scale.defined()) return false;
+    auto weight = doubles(dense->weight), scale = doubles(affine->scale);
+    auto bias = std::vector<double>(static_cast<size_t>(dense->weight.dim(0)));
+    if (dense->bias.defined()) bias = doubles(dense->bias);
+    auto const shift = affine->shift.defined() ? doubles(affine->shift) : std::vector<double>(scale.size());
+    size_t const columns = static_cast<size_t>(dense->weight.dim(1));
+    for (size_t k = 0; k < weight.size(); ++k) {
+      size_t const channel = k % columns % scale.size();
+      bias[k / columns] += weight[k] * shift[channel];
+      weight[k] *= scale[channel];
+    }
+    dense->weight = floats(weight, dense->weight.shape(), dense->weight.device());
+    dense->bias = floats(bias, {dense->weight.dim(0)}, dense->weight.device());
+    o.fused.push_back(norm.name);
+    (reshape >= 0 ? graph_.operators[static_cast<size_t>(reshape)] : o).inputs[0] = norm.inputs[0];
+    graph_.operators.erase(graph_.operators.begin() + before);
+    return true;
+  }
+
+  bool sum_into_convolution(size_t i) {
+    Operator const& o = graph_.operators[i];
+    if (!o.as<Sum>() || o.inputs[0] == o.inputs[1]) return false;
+    for (size_t side = 0; side < 2; ++side) {
+      int const maker = only_for(static_cast<int>(i), o.inputs[side]);
+      int const other = o.inputs[1 - side];
+      if (maker < 0 || graph_.values[static_cast<size_t>(other)].constant.defined()) continue;
+      if (graph_.operators[static_cast<size_t>(maker)].as<Convolution>()) return merge(maker, i, other);
+    }
+    return false;
+  }
+
+  bool relu_into_maker(size_t i) {
+    Operator const& o = graph_.operators[i];
+    const Affine* const affine = o.as<Affine>();
+    if (!affine || affine->scale.defined() || affine->shift.defined() || o.residual >= 0) return false;
+    if (graph_.readers(o.inputs[0]) != std::vector<int>{static_cast<int>(i)}) return false;
+    auto const maker = std::ranges::find(graph_.operators, o.inputs[0], &Operator::output);
+    if (maker == graph_.operators.end() || maker->relu) return false;
+    if (!maker->as<Convolution>() && !maker->as<Dense>() && !maker->as<Affine>()) return false;
+    int const residual = maker->residual;
+    return merge(static_cast<int>(maker - graph_.operators.begin()), i, residual);
+  }
+
+  Graph& graph_;
+};
+
+}  // namespace
+
+std::vector<int> Graph::readers(int value) const {
+  std::vector<int> all;
+  for (size_t i = 0; i < operators.size(); ++i) {
+    Operator const& o = operators[i];
+    if (o.residual == value || std::ranges::find(o.inputs, value) != o.inputs.end()) all.push_back(static_cast<int>(i));
+  }
+  return all;
+}
+
+std::vector<double> doubles(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }
+
+Tensor floats(const std::vector<double>& values, const Shape& shape, Device device) {
+  return Tensor::from(values, shape, device).cast(DType::f32);
+}
+
+namespace {
+
+/// [c,kh,kw,o] from [o,kh,kw,c], turned by 180 degrees; a depthwise one keeps its channels. Undefined where the input
+/// gradient is no convolution of stride 1, or where so few channels come in that providers have a way of their own.
+Tensor turned(const Convolution& conv) {
+  Conv2dShape const& s = conv.shape;
+  bool const depthwise = s.groups == s.c && s.groups == s.o;
+  bool const fits = s.stride_h == 1 && s.stride_w == 1 && s.pad_h <= s.dilation_h * (s.kh - 1) &&
+                    s.pad_w <= s.dilation_w * (s.kw - 1);
+  constexpr int64_t few = 8;
+  if (!fits || (!depthwise && (s.groups != 1 || s.c < few))) return {};
+  int64_t const inputs = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
+  auto const from = conv.weight.to_host<float>();
+  std::vector<float> to(from.size());
+  for (int64_t g = 0; g < s.groups; ++g)
+    for (int64_t o = 0; o < outputs; ++o)
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t c = 0; c < inputs; ++c)
+          to[static_cast<size_t>(((g * inputs + c) * taps + taps - 1 - t) * outputs + o)] =
+              from[static_cast<size_t>(((g * outputs + o) * taps + t) * inputs + c)];
+  return Tensor::from(to, {s.c, s.kh, s.kw, outputs}, conv.weight.device());
+}
+
+}  // namespace
+
+Conv2dShape turned(const Conv2dShape& s) {
+  Conv2dShape t = s;
+  t.h = s.oh(), t.w = s.ow(), t.c = s.o, t.o = s.c;
+  t.pad_h = s.dilation_h * (s.kh - 1) - s.pad_h;
+  t.pad_w = s.dilation_w * (s.kw - 1) - s.pad_w;
+  return t;
+}
+
+void fuse(Graph& graph) {
+  Fuser(graph).run();
+  for (Operator& o : graph.operators)
+    if (auto* const conv = o.as<Convolution>()) conv->turned = turned(*conv);
+}
+
+}  // namespace mith::frozen

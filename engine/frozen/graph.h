@@ -1,0 +1,100 @@
+// A network as a list of operators on values: traced from one eager pass, then simplified for a program that is asked
+// for nothing but logits and input gradients.
+#pragma once
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/nn/network.h"
+#include "kernels/map/activation.h"
+#include "kernels/map/pool.h"
+#include "kernels/providers/provider.h"
+
+namespace mith::frozen {
+
+/// Sizes count the images of the trace; a plan puts its own in.
+struct Convolution {
+  Conv2dShape shape;
+  Tensor weight, bias;  ///< bias may be undefined
+  Tensor turned = {};   ///< the weights of the convolution that is this one's input gradient, where there is one
+};
+/// The shape of the convolution that is the input gradient of this one, whose strides are 1.
+Conv2dShape turned(const Conv2dShape&);
+struct Dense {
+  Tensor weight, bias;
+};
+/// y = x * scale + shift by channel; either may be undefined. Batch norm, normalisation, and a ReLU of its own.
+struct Affine {
+  Tensor scale, shift;
+};
+struct MaxPool {
+  Pool2dShape shape;
+};
+struct AveragePool {
+  Pool2dShape shape;
+  bool count_padding = true;
+};
+struct GlobalMean {};  ///< of each channel over the image
+/// An activation beside ReLU.
+struct Curved {
+  Curve curve;
+  double parameter = 0;
+};
+struct Gate {};     ///< y = x * gate by image and channel
+struct Join {};     ///< channels side by side
+struct Sum {};      ///< of two values
+struct Reshape {};  ///< the same memory under another shape
+/// As the tape recorded it; runs through the eager operators.
+struct Eager {
+  std::shared_ptr<const Node> node;
+};
+
+/// y = ReLU(operator(inputs) + residual), both if there.
+struct Operator {
+  std::variant<Convolution, Dense, Affine, MaxPool, AveragePool, GlobalMean, Curved, Gate, Join, Sum, Reshape, Eager>
+      what;
+  std::vector<int> inputs;  ///< numbers of values
+  int output = -1;
+  bool relu = false;
+  int residual = -1;               ///< the number of a value, or none
+  std::string name, scope;         ///< as the tape has them
+  std::vector<std::string> fused;  ///< what was an operator of its own before
+
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&what);
+  }
+  template <class T>
+  T* as() {
+    return std::get_if<T>(&what);
+  }
+};
+
+struct GraphValue {
+  Shape shape;            ///< of one image: the leading dimension counts its rows
+  Tensor constant = {};   ///< defined: does not depend on the images
+  bool repeated = false;  ///< a constant that every image gets once more, as a class token; else a parameter
+};
+
+struct Graph {
+  std::vector<GraphValue> values;
+  std::vector<Operator> operators;  ///< in an order that runs
+  int input = -1, logits = -1;
+  /// Operators that read a value, as an input or residual, in order.
+  std::vector<int> readers(int value) const;
+};
+
+/// A tensor's values in double, and back in f32.
+std::vector<double> doubles(const Tensor&);
+Tensor floats(const std::vector<double>&, const Shape&, Device);
+
+/// The eval-mode network's operators from the images to the logits. Throws Error where a network cannot be traced: what
+/// it computes beside the images must be the same for every image.
+Graph trace(Network&);
+
+/// Folds batch norms into the convolutions before or the dense layers behind them, and lets convolutions add residuals
+/// and apply ReLUs.
+void fuse(Graph&);
+
+}  // namespace mith::frozen

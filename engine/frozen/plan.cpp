@@ -1,0 +1,61 @@
+#include "engine/frozen/plan.h"
+
+#include <ranges>
+
+#include "kernels/launch/table.h"
+
+namespace mith::frozen {
+namespace {
+
+template <class T>
+const Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t> copy_slice{"copy_slice", dtype_of<T>};
+
+}  // namespace
+
+Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, batch) {
+  for (const Operator& o : graph.operators) {
+    steps_.push_back(make_step(graph, o));
+    steps_.back()->plan_forward(planner_);
+    planner_.next_step();
+  }
+  logits_ = planner_.read(graph.logits);
+  logits_gradient_ = planner_.target(graph.logits).place;
+  planner_.next_step();
+  for (auto const& step : std::views::reverse(steps_)) {
+    step->has_backward = planner_.flows(step->what().output);
+    if (step->has_backward) step->plan_backward(planner_);
+    planner_.next_step();
+  }
+  has_gradient_ = planner_.flows(graph.input);
+  arena_bytes_ = planner_.finish();
+}
+
+Tensor Plan::forward(const Tensor& images, const Tensor& arena, bool backward_follows) {
+  check(arena.bytes() >= arena_bytes_, "frozen: an arena of ", arena.bytes(), " bytes, not ", arena_bytes_);
+  memory_ = std::make_unique<Memory>(planner_, arena);
+  Memory& m = *memory_;
+  m.images = images;
+  m.backward_follows = backward_follows;
+  for (auto const& [value, place] : planner_.constants()) {
+    Tensor const& constant = graph_.values[static_cast<size_t>(value)].constant;
+    copy_slice<float>(m.stream(), m.at(place), constant.data<float>(), constant.numel(), 0, batch(), constant.numel());
+  }
+  for (auto const& step : steps_) step->forward(m);
+  Tensor const logits = m.tensor(logits_, {logits_.rows, logits_.columns}).clone();
+  if (!backward_follows) memory_.reset();
+  return logits;
+}
+
+Tensor Plan::backward(const Tensor& cotangent) {
+  check(memory_ != nullptr, "frozen: a backward pass without a forward pass");
+  Memory& m = *memory_;
+  m.input_gradient = has_gradient_ ? Tensor::empty_like(m.images) : Tensor::zeros_like(m.images);
+  m.tensor(logits_gradient_, cotangent.shape()).copy_from(cotangent);
+  for (auto const& step : std::views::reverse(steps_))
+    if (step->has_backward) step->backward(m);
+  Tensor gradient = m.input_gradient;
+  memory_.reset();
+  return gradient;
+}
+
+}  // namespace mith::frozen

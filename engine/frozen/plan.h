@@ -1,0 +1,33 @@
+// A frozen network for one batch size: its steps, and the arena that they share.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "engine/frozen/step.h"
+
+namespace mith::frozen {
+
+class Plan {
+ public:
+  Plan(const Graph&, int64_t batch);
+  int64_t batch() const { return planner_.batch(); }
+  const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }
+  size_t arena_bytes() const { return arena_bytes_; }
+
+  /// Logits [batch,k] of images [batch,h,w,c]. `arena` holds at least arena_bytes(), and must be left alone until
+  /// backward() has run, if that is to follow.
+  Tensor forward(const Tensor& images, const Tensor& arena, bool backward_follows);
+  /// The gradient [batch,h,w,c] of sum(logits * cotangent), once after each forward pass.
+  Tensor backward(const Tensor& cotangent);
+
+ private:
+  const Graph& graph_;
+  Planner planner_;
+  std::vector<std::unique_ptr<Step>> steps_;
+  size_t arena_bytes_ = 0;
+  Place logits_, logits_gradient_;
+  bool has_gradient_ = false;
+  std::unique_ptr<Memory> memory_;
+};
+
+}  // namespace mith::frozen

@@ -1,0 +1,166 @@
+#include "engine/frozen/planner.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace mith::frozen {
+namespace {
+
+constexpr size_t alignment = 256;
+constexpr int forever = std::numeric_limits<int>::max();
+
+size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+}  // namespace
+
+Planner::Planner(const Graph& graph, int64_t batch)
+    : graph_(graph),
+      batch_(batch),
+      buffers_(2),
+      slices_(graph.values.size()),
+      places_(graph.values.size()),
+      gradients_(graph.values.size()) {
+  places_[static_cast<size_t>(graph.input)] = dense_place(images, 0, graph.input);
+  find_slices();
+}
+
+/// From the last join to the first, so that what is joined again lies in the outermost: the channels of a dense block.
+void Planner::find_slices() {
+  for (auto join = graph_.operators.rbegin(); join != graph_.operators.rend(); ++join) {
+    if (!join->as<Join>()) continue;
+    int64_t first = 0;
+    for (int const value : join->inputs) {
+      if (can_lie_in(*join, value)) slices_[static_cast<size_t>(value)] = {join->output, first};
+      first += graph_.values[static_cast<size_t>(value)].shape[-1];
+    }
+  }
+}
+
+/// Whoever writes the value, and reads it, must do so by rows with a pitch; and the join must be the last to read it,
+/// because its gradient begins as a part of the join's.
+bool Planner::can_lie_in(const Operator& join, int value) const {
+  if (in_place(value) || value == graph_.input || graph_.values[static_cast<size_t>(value)].constant.defined() ||
+      std::ranges::count(join.inputs, value) != 1)
+    return false;
+  auto const maker = std::ranges::find(graph_.operators, value, &Operator::output);
+  if (!maker->as<Convolution>() && !maker->as<Affine>() && !maker->as<Join>()) return false;
+  for (int const reader : graph_.readers(value)) {
+    Operator const& o = graph_.operators[static_cast<size_t>(reader)];
+    if (o.residual == value || (!o.as<Affine>() && !o.as<Join>())) return false;
+    if (&o > &join) return false;
+  }
+  return true;
+}
+
+size_t Planner::bytes_of(int value) const {
+  return static_cast<size_t>(batch_ * graph_.values[static_cast<size_t>(value)].shape.numel()) * sizeof(float);
+}
+
+Place Planner::dense_place(Buffer buffer, int64_t offset, int value) const {
+  Shape const& shape = graph_.values[static_cast<size_t>(value)].shape;
+  int64_t const columns = shape[-1];
+  return {buffer, offset, columns ? batch_ * shape.numel() / columns : 0, columns, columns};
+}
+
+Place Planner::part_of(const Place& whole, int value) const {
+  Place part = whole;
+  part.offset += slices_[static_cast<size_t>(value)].first;
+  part.columns = graph_.values[static_cast<size_t>(value)].shape[-1];
+  return part;
+}
+
+Buffer Planner::born(size_t bytes) {
+  buffers_.push_back({aligned(bytes), now_, now_});
+  return static_cast<Buffer>(buffers_.size() - 1);
+}
+
+Place& Planner::placed(int value) {
+  Place& place = places_[static_cast<size_t>(value)];
+  if (place.buffer < 0)
+    place = in_place(value) ? part_of(placed(slices_[static_cast<size_t>(value)].whole), value)
+                            : dense_place(born(bytes_of(value)), 0, value);
+  touch(place.buffer);
+  return place;
+}
+
+Place Planner::read(int value) {
+  if (graph_.values[static_cast<size_t>(value)].constant.defined()) {
+    auto const [at, added] = constants_.try_emplace(value);
+    if (added) {
+      Buffer const b = born(bytes_of(value));
+      buffers_[static_cast<size_t>(b)].first = 0;
+      at->second = dense_place(b, 0, value);
+    }
+    buffers_[static_cast<size_t>(at->second.buffer)].last = forever;
+    return at->second;
+  }
+  check(places_[static_cast<size_t>(value)].buffer >= 0, "frozen: value ", value, " is read before it is written");
+  return placed(value);
+}
+
+Place Planner::write(int value) { return placed(value); }
+
+void Planner::write_as(int value, int other) {
+  Place const from = read(other);
+  check(from.dense(), "frozen: a slice cannot be reshaped");
+  places_[static_cast<size_t>(value)] = dense_place(from.buffer, from.offset, value);
+}
+
+Buffer Planner::keep(size_t bytes) { return born(bytes); }
+Buffer Planner::scratch(size_t bytes) { return born(bytes); }
+void Planner::hold(Buffer b) { touch(b); }
+
+bool Planner::wanted(int value) const { return !graph_.values[static_cast<size_t>(value)].constant.defined(); }
+
+Place Planner::gradient(int value) {
+  check(flows(value), "frozen: the gradient of value ", value, " is read before it is written");
+  touch(gradient_of(value).buffer);
+  return gradient_of(value);
+}
+
+Planner::Target Planner::target(int value) {
+  Place& place = gradients_[static_cast<size_t>(value)];
+  bool const adds = place.buffer >= 0;
+  if (!adds) place = dense_place(value == graph_.input ? input_gradient : born(bytes_of(value)), 0, value);
+  touch(place.buffer);
+  return {place, adds};
+}
+
+bool Planner::hand_over(int output, int value) {
+  Place const from = gradient(output);
+  Place& place = gradients_[static_cast<size_t>(value)];
+  if (place.buffer >= 0 || value == graph_.input) return false;
+  if (in_place(value, output))
+    place = part_of(from, value);
+  else if (from.dense() && !in_place(value))
+    place = dense_place(from.buffer, from.offset, value);
+  return place.buffer >= 0;
+}
+
+size_t Planner::finish() {
+  std::vector<size_t> order(buffers_.size() - 2);
+  std::iota(order.begin(), order.end(), 2);
+  std::ranges::stable_sort(order, std::greater<>(), [this](size_t b) { return buffers_[b].bytes; });
+  size_t total = 0;
+  std::vector<size_t> done;
+  for (size_t const b : order) {
+    Life& life = buffers_[b];
+    // The lowest gap among those that are alive at the same time.
+    std::vector<std::pair<size_t, size_t>> taken;
+    for (size_t const other : done) {
+      Life const& o = buffers_[other];
+      if (o.first <= life.last && life.first <= o.last) taken.emplace_back(o.offset, o.offset + o.bytes);
+    }
+    std::ranges::sort(taken);
+    for (auto const& [begin, end] : taken) {
+      if (life.offset + life.bytes <= begin) break;
+      life.offset = std::max(life.offset, end);
+    }
+    total = std::max(total, life.offset + life.bytes);
+    done.push_back(b);
+  }
+  return total;
+}
+
+}  // namespace mith::frozen

@@ -1,0 +1,231 @@
+// Convolutions and dense layers, by the providers.
+#include "engine/frozen/step.h"
+
+namespace mith::frozen {
+namespace {
+
+/// One call of a provider, chosen when it is planned.
+class ConvolutionCall {
+ public:
+  void plan(Planner& p, const Stream& stream, const Conv2dProblem& problem) {
+    problem_ = problem;
+    provider_ = &choose(stream.device, problem);
+    size_t const bytes = provider_->workspace(stream.device, problem);
+    if (bytes) scratch_ = p.scratch(bytes);
+  }
+  std::string_view by() const { return provider_ ? provider_->name() : ""; }
+  void run(const Memory& m, void* x, const Tensor& weight, void* y, const void* residual = nullptr) const {
+    Conv2dProblem problem = problem_;
+    problem.epilogue.residual = residual;
+    provider_->run(m.stream(), problem, x, weight.raw(), y, scratch_ < 0 ? nullptr : m.at(scratch_));
+  }
+
+ private:
+  Conv2dProblem problem_;
+  const Conv2dProvider* provider_ = nullptr;
+  Buffer scratch_ = -1;
+};
+
+class MatmulCall {
+ public:
+  void plan(Planner& p, const Stream& stream, const MatmulProblem& problem) {
+    problem_ = problem;
+    provider_ = &choose(stream.device, problem);
+    size_t const bytes = provider_->workspace(stream.device, problem);
+    if (bytes) scratch_ = p.scratch(bytes);
+  }
+  std::string_view by() const { return provider_ ? provider_->name() : ""; }
+  void run(const Memory& m, void* y, const void* a, const Tensor& b) const {
+    provider_->run(m.stream(), problem_, y, a, b.raw(), scratch_ < 0 ? nullptr : m.at(scratch_));
+  }
+
+ private:
+  MatmulProblem problem_;
+  const MatmulProvider* provider_ = nullptr;
+  Buffer scratch_ = -1;
+};
+
+/// The ReLU behind a product and, behind that, the dense gradient in front of it.
+class Rectifier {
+ public:
+  void plan_forward(Planner& p, const Place& y) {
+    y_ = y;
+    signs_ = p.keep(bytes_of_signs(y));
+  }
+  void forward(const Memory& m) const { affine_relu(m, y_, m.backward_follows ? m.at(signs_) : nullptr, y_, {}, true); }
+  void hold(Planner& p) const { p.hold(signs_); }
+  size_t kept_bytes() const { return bytes_of_signs(y_); }
+  const void* signs(const Memory& m) const { return m.at(signs_); }
+
+ private:
+  Place y_;
+  Buffer signs_ = -1;
+};
+
+Place in_scratch(Planner& p, const Place& like) {
+  Place dense = like;
+  dense.buffer = p.scratch(static_cast<size_t>(like.rows * like.columns) * sizeof(float));
+  dense.offset = 0;
+  dense.pitch = dense.columns;
+  return dense;
+}
+
+std::string names_of(std::string_view forward, std::string_view backward) {
+  return backward.empty() || forward == backward ? std::string(forward) : cat(forward, ", ", backward);
+}
+
+/// What both products share: y = ReLU(product + residual), and the gradient that reaches the product.
+class ProductStep : public Step {
+ public:
+  using Step::Step;
+
+  size_t kept_bytes() const final { return operator_.relu ? relu_.kept_bytes() : 0; }
+
+  void backward(const Memory& m) final {
+    const void* const signs = operator_.relu ? relu_.signs(m) : nullptr;
+    if (signs || masked_ != dy_) affine_relu_gradient(m, {masked_, false}, dy_, signs);
+    if (operator_.residual >= 0) residual_gradient_.run(m);
+    input_gradient(m, masked_);
+  }
+
+ protected:
+  virtual void input_gradient(const Memory&, const Place& dy) const = 0;
+
+  void plan_result(Planner& p, const Place& y) {
+    if (operator_.relu) relu_.plan_forward(p, y);
+  }
+  /// Where the gradient behind the ReLU lies: in place, if products can read it there.
+  void plan_gradient(Planner& p) {
+    dy_ = p.gradient(operator_.output);
+    masked_ = dy_.dense() ? dy_ : in_scratch(p, dy_);
+    if (operator_.relu) relu_.hold(p);
+    if (operator_.residual >= 0)
+      residual_gradient_.plan(p, operator_.output, masked_, operator_.residual,
+                              operator_.residual != operator_.inputs[0]);
+  }
+  void rectify(const Memory& m) const {
+    if (operator_.relu) relu_.forward(m);
+  }
+
+ private:
+  Rectifier relu_;
+  Place dy_, masked_;
+  PassedOn residual_gradient_;
+};
+
+class ConvolutionStep final : public ProductStep {
+ public:
+  explicit ConvolutionStep(const Operator& o) : ProductStep(o), conv_(*o.as<Convolution>()) {}
+
+  void plan_forward(Planner& p) override {
+    Conv2dProblem problem;
+    problem.shape = shape_of(p);
+    x_ = p.read(operator_.inputs[0]);
+    check(x_.dense(), "frozen: a convolution reads a slice");
+    if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
+    y_ = p.write(operator_.output);
+    if (conv_.bias.defined()) problem.epilogue.bias = conv_.bias.raw();
+    adds_in_epilogue_ = operator_.residual >= 0 && residual_.pitch == y_.pitch;
+    if (adds_in_epilogue_) problem.epilogue.residual = this;  // for the choice; the run has the address
+    if (!y_.dense()) problem.epilogue.row_pitch = y_.pitch;
+    forward_.plan(p, conv_.weight.stream(), problem);
+    plan_result(p, y_);
+  }
+
+  std::string by() const override { return names_of(forward_.by(), backward_.by()); }
+  void forward(const Memory& m) override {
+    forward_.run(m, m.at(x_), conv_.weight, m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
+    if (operator_.residual >= 0 && !adds_in_epilogue_) affine_relu_gradient(m, {y_, true}, residual_, nullptr);
+    rectify(m);
+  }
+
+  void plan_backward(Planner& p) override {
+    plan_gradient(p);
+    dx_ = p.target(operator_.inputs[0]);
+    Conv2dProblem problem;
+    if (conv_.turned.defined()) {
+      problem.shape = turned(shape_of(p));
+      problem.epilogue.accumulate = dx_.adds;
+      if (!dx_.place.dense()) problem.epilogue.row_pitch = dx_.place.pitch;
+      product_ = dx_.place;
+    } else {
+      problem.pass = ConvPass::input_gradient;
+      problem.shape = shape_of(p);
+      product_ = dx_.adds || !dx_.place.dense() ? in_scratch(p, dx_.place) : dx_.place;
+    }
+    backward_.plan(p, conv_.weight.stream(), problem);
+  }
+
+ protected:
+  void input_gradient(const Memory& m, const Place& dy) const override {
+    if (conv_.turned.defined())
+      backward_.run(m, m.at(dy), conv_.turned, m.at(product_));
+    else
+      backward_.run(m, m.at(product_), conv_.weight, m.at(dy));
+    if (product_ != dx_.place) affine_relu_gradient(m, dx_, product_, nullptr);
+  }
+
+ private:
+  Conv2dShape shape_of(const Planner& p) const {
+    Conv2dShape s = conv_.shape;
+    s.n = p.batch();
+    return s;
+  }
+
+  const Convolution& conv_;
+  Place x_, y_, residual_, product_;
+  Planner::Target dx_;
+  bool adds_in_epilogue_ = false;
+  ConvolutionCall forward_, backward_;
+};
+
+class DenseStep final : public ProductStep {
+ public:
+  explicit DenseStep(const Operator& o) : ProductStep(o), dense_(*o.as<Dense>()) {}
+
+  void plan_forward(Planner& p) override {
+    x_ = p.read(operator_.inputs[0]);
+    check(x_.dense(), "frozen: a dense layer reads a slice");
+    y_ = p.write(operator_.output);
+    MatmulProblem problem{.m = y_.rows, .n = y_.columns, .k = x_.columns, .transpose_b = true};
+    if (dense_.bias.defined()) problem.epilogue.bias = dense_.bias.raw();
+    forward_.plan(p, dense_.weight.stream(), problem);
+    plan_result(p, y_);
+  }
+
+  std::string by() const override { return names_of(forward_.by(), backward_.by()); }
+  void forward(const Memory& m) override {
+    forward_.run(m, m.at(y_), m.at(x_), dense_.weight);
+    rectify(m);
+  }
+
+  void plan_backward(Planner& p) override {
+    plan_gradient(p);
+    dx_ = p.target(operator_.inputs[0]);
+    check(dx_.place.dense(), "frozen: a dense layer writes a slice");
+    MatmulProblem problem{.m = y_.rows, .n = x_.columns, .k = y_.columns};
+    problem.epilogue.accumulate = dx_.adds;
+    backward_.plan(p, dense_.weight.stream(), problem);
+  }
+
+ protected:
+  void input_gradient(const Memory& m, const Place& dy) const override {
+    backward_.run(m, m.at(dx_.place), m.at(dy), dense_.weight);
+  }
+
+ private:
+  const Dense& dense_;
+  Place x_, y_;
+  Planner::Target dx_;
+  MatmulCall forward_, backward_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_product_step(const Graph&, const Operator& o) {
+  if (o.as<Convolution>()) return std::make_unique<ConvolutionStep>(o);
+  if (o.as<Dense>()) return std::make_unique<DenseStep>(o);
+  return nullptr;
+}
+
+}  // namespace mith::frozen

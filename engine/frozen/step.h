@@ -1,0 +1,87 @@
+// One operator of a plan: asks the planner for its memory, then runs in it.
+#pragma once
+#include <memory>
+
+#include "engine/frozen/planner.h"
+
+namespace mith::frozen {
+
+/// A plan's memory while it runs.
+class Memory {
+ public:
+  Memory(const Planner& planner, Tensor arena) : planner_(planner), arena_(std::move(arena)) {}
+  Tensor images, input_gradient;  ///< of the plan's batch size
+  bool backward_follows = false;  ///< whether steps must keep what their backward pass reads
+
+  void* at(Buffer) const;
+  float* at(const Place&) const;
+  /// A dense value as a tensor that shares its memory.
+  Tensor tensor(const Place&, const Shape&) const;
+  const Stream& stream() const { return arena_.stream(); }
+
+ private:
+  const Planner& planner_;
+  Tensor arena_;
+};
+
+class Step {
+ public:
+  explicit Step(const Operator& o) : operator_(o) {}
+  virtual ~Step() = default;
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+  /// Asks for memory: forward in the operators' order, backward in the opposite one, if a gradient flows to the output.
+  virtual void plan_forward(Planner&) = 0;
+  virtual void plan_backward(Planner&) = 0;
+  virtual void forward(const Memory&) = 0;
+  virtual void backward(const Memory&) = 0;
+
+  const Operator& what() const { return operator_; }
+  /// Who computes it, for tables: a provider in each direction, "pass" over memory, "eager", ...
+  virtual std::string by() const { return "pass"; }
+  /// Bytes kept from the forward to the backward pass, beside the values themselves.
+  virtual size_t kept_bytes() const { return 0; }
+  bool has_backward = false;
+
+ protected:
+  const Operator& operator_;
+};
+
+std::unique_ptr<Step> make_product_step(const Graph&, const Operator&);  ///< convolutions, dense layers; else null
+std::unique_ptr<Step> make_channel_step(const Operator&);                ///< activations, gates and means; else null
+std::unique_ptr<Step> make_step(const Graph&, const Operator&);
+
+/// y = x * scale + shift and, with `relu`, its positive part; `signs` may be null.
+void affine_relu(const Memory&, const Place& y, void* signs, const Place& x, const Affine&, bool relu);
+/// dx (+)= dy * scale where `signs`, unless null, has a bit.
+void affine_relu_gradient(const Memory&, const Planner::Target& dx, const Place& dy, const void* signs,
+                          const Tensor& scale = {});
+/// What signs take, in bytes.
+size_t bytes_of_signs(const Place&);
+
+/// The gradient of a value that a step passes on unchanged. `from` is where the output's lies; the value's lies there
+/// too, or is copied.
+class PassedOn {
+ public:
+  void plan(Planner&, int output, const Place& from, int value, bool may_share = true);
+  void run(const Memory&) const;
+
+ private:
+  Place from_;
+  Planner::Target to_;
+  bool copies_ = false;
+};
+
+/// The gradient of an input whose kernel writes it, and cannot add: through scratch where it must be added.
+class Written {
+ public:
+  void plan(Planner&, int value);
+  float* at(const Memory& m) const { return m.at(place_); }
+  void finish(const Memory&) const;
+
+ private:
+  Planner::Target target_;
+  Place place_;
+};
+
+}  // namespace mith::frozen

@@ -1,0 +1,361 @@
+// Every operator but the products: passes over memory, pooling, and what runs through the eager operators.
+#include <optional>
+
+#include "engine/frozen/step.h"
+#include "engine/ops/ops.h"
+#include "kernels/launch/table.h"
+
+namespace mith::frozen {
+namespace {
+
+const Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_forward{"affine_relu_forward"};
+const Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_backward{"affine_relu_backward"};
+const Kernel<float*, uint8_t*, const float*, Pool2dShape> max_forward{"max_pool2d_forward", DType::f32};
+const Kernel<float*, const float*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", DType::f32};
+const Kernel<float*, const float*, Pool2dShape, int> average_forward{"avg_pool2d_forward", DType::f32};
+const Kernel<float*, const float*, Pool2dShape, int> average_backward{"avg_pool2d_backward", DType::f32};
+
+const float* values(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
+
+void copy(const Memory& m, const Place& to, const Place& from) { affine_relu(m, to, nullptr, from, {}, false); }
+
+class AffineStep final : public Step {
+ public:
+  explicit AffineStep(const Operator& o) : Step(o), affine_(*o.as<Affine>()) {}
+
+  void plan_forward(Planner& p) override {
+    x_ = p.read(operator_.inputs[0]);
+    if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
+    y_ = p.write(operator_.output);
+    if (operator_.relu) signs_ = p.keep(bytes_of_signs(y_));
+  }
+  size_t kept_bytes() const override { return operator_.relu ? bytes_of_signs(y_) : 0; }
+  void forward(const Memory& m) override {
+    void* const signs = operator_.relu && m.backward_follows ? m.at(signs_) : nullptr;
+    if (operator_.residual < 0) return affine_relu(m, y_, signs, x_, affine_, operator_.relu);
+    affine_relu(m, y_, nullptr, x_, affine_, false);
+    affine_relu_gradient(m, {y_, true}, residual_, nullptr);
+    if (operator_.relu) affine_relu(m, y_, signs, y_, {}, true);
+  }
+
+  void plan_backward(Planner& p) override {
+    dy_ = p.gradient(operator_.output);
+    if (operator_.relu) p.hold(signs_);
+    if (operator_.residual >= 0) passed_on_.plan(p, operator_.output, dy_, operator_.residual);
+    dx_ = p.target(operator_.inputs[0]);
+  }
+  void backward(const Memory& m) override {
+    const void* const signs = operator_.relu ? m.at(signs_) : nullptr;
+    if (operator_.residual < 0) return affine_relu_gradient(m, dx_, dy_, signs, affine_.scale);
+    if (signs) affine_relu_gradient(m, {dy_, false}, dy_, signs);
+    passed_on_.run(m);
+    affine_relu_gradient(m, dx_, dy_, nullptr, affine_.scale);
+  }
+
+ private:
+  const Affine& affine_;
+  Place x_, y_, residual_, dy_;
+  Planner::Target dx_;
+  Buffer signs_ = -1;
+  PassedOn passed_on_;
+};
+
+/// A step of one input whose backward kernel writes a dense gradient.
+class WritingStep : public Step {
+ public:
+  using Step::Step;
+  void plan_backward(Planner& p) final {
+    dy_ = p.gradient(operator_.output);
+    dx_.plan(p, operator_.inputs[0]);
+    hold(p);
+  }
+  void backward(const Memory& m) final {
+    write(m, dx_.at(m), m.at(dy_));
+    dx_.finish(m);
+  }
+
+ protected:
+  virtual void hold(Planner&) {}
+  virtual void write(const Memory&, float* dx, const float* dy) const = 0;
+
+ private:
+  Place dy_;
+  Written dx_;
+};
+
+class MaxPoolStep final : public WritingStep {
+ public:
+  explicit MaxPoolStep(const Operator& o) : WritingStep(o), shape_(o.as<MaxPool>()->shape) {}
+  void plan_forward(Planner& p) override {
+    shape_.n = p.batch();
+    x_ = p.read(operator_.inputs[0]);
+    y_ = p.write(operator_.output);
+    index_ = p.keep(static_cast<size_t>(shape_.outputs()));
+  }
+  size_t kept_bytes() const override { return static_cast<size_t>(shape_.outputs()); }
+  void forward(const Memory& m) override {
+    max_forward(m.stream(), m.at(y_), static_cast<uint8_t*>(m.at(index_)), m.at(x_), shape_);
+  }
+
+ protected:
+  void hold(Planner& p) override { p.hold(index_); }
+  void write(const Memory& m, float* dx, const float* dy) const override {
+    max_backward(m.stream(), dx, dy, static_cast<const uint8_t*>(m.at(index_)), shape_);
+  }
+
+ private:
+  Pool2dShape shape_;
+  Place x_, y_;
+  Buffer index_ = -1;
+};
+
+class AveragePoolStep final : public WritingStep {
+ public:
+  explicit AveragePoolStep(const Operator& o)
+      : WritingStep(o), shape_(o.as<AveragePool>()->shape), count_padding_(o.as<AveragePool>()->count_padding) {}
+  void plan_forward(Planner& p) override {
+    shape_.n = p.batch();
+    x_ = p.read(operator_.inputs[0]);
+    y_ = p.write(operator_.output);
+  }
+  void forward(const Memory& m) override { average_forward(m.stream(), m.at(y_), m.at(x_), shape_, count_padding_); }
+
+ protected:
+  void write(const Memory& m, float* dx, const float* dy) const override {
+    average_backward(m.stream(), dx, dy, shape_, count_padding_);
+  }
+
+ private:
+  Pool2dShape shape_;
+  int count_padding_;
+  Place x_, y_;
+};
+
+class SumStep final : public Step {
+ public:
+  using Step::Step;
+  void plan_forward(Planner& p) override {
+    a_ = p.read(operator_.inputs[0]);
+    b_ = p.read(operator_.inputs[1]);
+    y_ = p.write(operator_.output);
+  }
+  void forward(const Memory& m) override {
+    copy(m, y_, a_);
+    affine_relu_gradient(m, {y_, true}, b_, nullptr);
+  }
+  void plan_backward(Planner& p) override {
+    Place const dy = p.gradient(operator_.output);
+    bool const wants_a = p.wanted(operator_.inputs[0]), wants_b = p.wanted(operator_.inputs[1]);
+    // Copied first, shared last: what shares the memory may change it.
+    if (wants_b) to_b_.plan(p, operator_.output, dy, operator_.inputs[1], !wants_a);
+    if (wants_a) to_a_.plan(p, operator_.output, dy, operator_.inputs[0], operator_.inputs[0] != operator_.inputs[1]);
+  }
+  void backward(const Memory& m) override {
+    to_b_.run(m);
+    to_a_.run(m);
+  }
+
+ private:
+  Place a_, b_, y_;
+  PassedOn to_a_, to_b_;
+};
+
+/// Copies the parts that do not lie in the whole to begin with.
+class JoinStep final : public Step {
+ public:
+  using Step::Step;
+  void plan_forward(Planner& p) override {
+    Place slice = p.write(operator_.output);
+    for (int const value : operator_.inputs) {
+      Place const part = p.read(value);
+      slice.columns = part.columns;
+      if (!p.in_place(value, operator_.output)) copies_.emplace_back(slice, part);
+      slice.offset += part.columns;
+    }
+  }
+  std::string by() const override { return copies_.empty() ? "in place" : cat("copies ", copies_.size()); }
+  void forward(const Memory& m) override {
+    for (auto const& [to, from] : copies_) copy(m, to, from);
+  }
+  void plan_backward(Planner& p) override {
+    Place slice = p.gradient(operator_.output);
+    for (int const value : operator_.inputs) {
+      slice.columns = p.shape(value)[-1];
+      if (p.in_place(value, operator_.output))
+        p.hand_over(operator_.output, value);
+      else if (p.wanted(value))
+        gradients_.emplace_back(p.target(value), slice);
+      slice.offset += slice.columns;
+    }
+  }
+  void backward(const Memory& m) override {
+    for (auto const& [to, from] : gradients_) affine_relu_gradient(m, to, from, nullptr);
+  }
+
+ private:
+  std::vector<std::pair<Place, Place>> copies_;
+  std::vector<std::pair<Planner::Target, Place>> gradients_;
+};
+
+class ReshapeStep final : public Step {
+ public:
+  using Step::Step;
+  void plan_forward(Planner& p) override { p.write_as(operator_.output, operator_.inputs[0]); }
+  std::string by() const override { return "in place"; }
+  void forward(const Memory&) override {}
+  void plan_backward(Planner& p) override {
+    Place from = p.gradient(operator_.output);
+    check(from.dense(), "frozen: the gradient of a reshaped value is a slice");
+    Shape const& shape = p.shape(operator_.inputs[0]);
+    from.columns = from.pitch = shape[-1];
+    from.rows = p.batch() * shape.numel() / shape[-1];
+    passed_on_.plan(p, operator_.output, from, operator_.inputs[0]);
+  }
+  void backward(const Memory& m) override { passed_on_.run(m); }
+
+ private:
+  PassedOn passed_on_;
+};
+
+/// An operator that has no step of its own. It allocates, and its result is copied.
+class EagerStep final : public Step {
+ public:
+  EagerStep(const Graph& graph, const Operator& o) : Step(o), graph_(graph), node_(*o.as<Eager>()->node) {}
+
+  void plan_forward(Planner& p) override {
+    for (int const value : operator_.inputs) {
+      bool const parameter = !p.wanted(value) && !graph_.values[static_cast<size_t>(value)].repeated;
+      inputs_.push_back(parameter ? Place{} : p.read(value));
+    }
+    y_ = p.write(operator_.output);
+    batch_ = p.batch();
+  }
+  std::string by() const override { return "eager"; }
+  void forward(const Memory& m) override {
+    std::vector<Tensor> tensors;
+    for (size_t i = 0; i < inputs_.size(); ++i) tensors.push_back(tensor(m, operator_.inputs[i], inputs_[i]));
+    tape_.reset();
+    if (m.backward_follows) {
+      tape_.emplace();
+      for (size_t i = 0; i < inputs_.size(); ++i)
+        if (is_wanted(i)) tape_->watch(tensors[i]);
+    }
+    result_ = node_.again(tensors);
+    if (tape_) tape_->stop();
+    tensor(m, operator_.output, y_).copy_from(result_);
+    watched_ = std::move(tensors);
+    if (!tape_) result_ = Tensor(), watched_.clear();
+  }
+
+  void plan_backward(Planner& p) override {
+    dy_ = p.gradient(operator_.output);
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (inputs_[i].buffer >= 0) p.hold(inputs_[i].buffer);  // the recorded node may have kept what it read
+      targets_.push_back(is_wanted(i) ? p.target(operator_.inputs[i]) : Planner::Target{});
+    }
+  }
+  void backward(const Memory& m) override {
+    std::vector<Tensor> wanted;
+    for (size_t i = 0; i < watched_.size(); ++i)
+      if (is_wanted(i)) wanted.push_back(watched_[i]);
+    auto const gradients = tape_->gradients(result_, tensor(m, operator_.output, dy_), wanted);
+    size_t next = 0;
+    for (size_t i = 0; i < watched_.size(); ++i) {
+      if (!is_wanted(i)) continue;
+      Tensor dx = tensor(m, operator_.inputs[i], targets_[i].place);
+      Tensor const& gradient = gradients[next++];
+      check(gradient.defined(), operator_.name, ": no gradient");
+      targets_[i].adds ? add_in_place(dx, gradient) : dx.copy_from(gradient);
+    }
+    tape_.reset();
+    result_ = Tensor();
+    watched_.clear();
+  }
+
+ private:
+  bool is_wanted(size_t i) const { return !graph_.values[static_cast<size_t>(operator_.inputs[i])].constant.defined(); }
+  Tensor tensor(const Memory& m, int value, const Place& place) const {
+    GraphValue const& v = graph_.values[static_cast<size_t>(value)];
+    return place.buffer < 0 ? v.constant : m.tensor(place, v.shape.with(0, v.shape[0] * batch_));
+  }
+
+  const Graph& graph_;
+  const Node& node_;
+  std::vector<Place> inputs_;
+  Place y_, dy_;
+  std::vector<Planner::Target> targets_;
+  int64_t batch_ = 0;
+  std::optional<Tape> tape_;
+  Tensor result_;
+  std::vector<Tensor> watched_;
+};
+
+}  // namespace
+
+void* Memory::at(Buffer b) const {
+  if (b == Planner::images) return images.raw();
+  if (b == Planner::input_gradient) return input_gradient.raw();
+  return static_cast<char*>(arena_.raw()) + planner_.offset(b);
+}
+
+float* Memory::at(const Place& place) const { return static_cast<float*>(at(place.buffer)) + place.offset; }
+
+Tensor Memory::tensor(const Place& place, const Shape& shape) const {
+  check(place.dense(), "frozen: a slice as a tensor");
+  auto const from = static_cast<size_t>(place.offset) * sizeof(float);
+  if (place.buffer == Planner::images) return images.part(from, shape, DType::f32);
+  if (place.buffer == Planner::input_gradient) return input_gradient.part(from, shape, DType::f32);
+  return arena_.part(planner_.offset(place.buffer) + from, shape, DType::f32);
+}
+
+size_t bytes_of_signs(const Place& p) { return static_cast<size_t>((p.rows + 31) / 32 * p.columns) * sizeof(uint32_t); }
+
+void affine_relu(const Memory& m, const Place& y, void* signs, const Place& x, const Affine& a, bool relu) {
+  affine_relu_forward(m.stream(), m.at(y), static_cast<uint32_t*>(signs), m.at(x), values(a.scale), values(a.shift),
+                      relu, y.rows, y.columns, y.pitch, x.pitch);
+}
+
+void affine_relu_gradient(const Memory& m, const Planner::Target& dx, const Place& dy, const void* signs,
+                          const Tensor& scale) {
+  affine_relu_backward(m.stream(), m.at(dx.place), m.at(dy), static_cast<const uint32_t*>(signs), values(scale),
+                       dx.adds, dy.rows, dy.columns, dx.place.pitch, dy.pitch);
+}
+
+void PassedOn::plan(Planner& p, int output, const Place& from, int value, bool may_share) {
+  if (may_share && from.buffer == p.gradient(output).buffer && p.hand_over(output, value)) return;
+  from_ = from;
+  to_ = p.target(value);
+  copies_ = true;
+}
+
+void PassedOn::run(const Memory& m) const {
+  if (copies_) affine_relu_gradient(m, to_, from_, nullptr);
+}
+
+void Written::plan(Planner& p, int value) {
+  target_ = p.target(value);
+  place_ = target_.place;
+  if (target_.adds)
+    place_ = {p.scratch(static_cast<size_t>(place_.rows * place_.columns) * sizeof(float)), 0, place_.rows,
+              place_.columns, place_.columns};
+}
+
+void Written::finish(const Memory& m) const {
+  if (target_.adds) affine_relu_gradient(m, target_, place_, nullptr);
+}
+
+std::unique_ptr<Step> make_step(const Graph& graph, const Operator& o) {
+  if (auto step = make_product_step(graph, o)) return step;
+  if (auto step = make_channel_step(o)) return step;
+  if (o.as<Affine>()) return std::make_unique<AffineStep>(o);
+  if (o.as<MaxPool>()) return std::make_unique<MaxPoolStep>(o);
+  if (o.as<AveragePool>()) return std::make_unique<AveragePoolStep>(o);
+  if (o.as<Sum>()) return std::make_unique<SumStep>(o);
+  if (o.as<Join>()) return std::make_unique<JoinStep>(o);
+  if (o.as<Reshape>()) return std::make_unique<ReshapeStep>(o);
+  return std::make_unique<EagerStep>(graph, o);
+}
+
+}  // namespace mith::frozen

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Compares PGD-10 on torchvision's networks at 224 pixels, batch 16, with PyTorch on the CPU: frozen and eager here,
+eager with batch norms as they are and folded there, the newest PyTorch also compiled where that is faster.
+
+    python3 tests/bench/compare_frozen.py --python /usr/bin/python3 --newest OTHER_ENV/bin/python3
+    python3 tests/bench/compare_frozen.py --net resnet50 --rounds 3 --no-page
+
+Real images, enlarged; fresh weights, the same on both sides (a training would take days, and time does not depend on
+them). The rest is as in compare_attacks.py. Writes a JSON file and the tables of docs/performance.md.
+"""
+import argparse
+import datetime
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+from compare_attacks import DATA, EPS, compare, run
+from compare_pytorch import ROOT, commit, processor, replace_on_page, settings
+
+NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
+SOURCE, SIZE, CLASSES = DATA / "bloodmnist_28.npz", 224, 8
+SPEC = "pgd:eps=8/255,alpha=2/255,steps=10"
+
+
+def enlarged(images):
+    """u8 [n,28,28,3] -> [n,224,224,3], each pixel a square."""
+    return images.repeat(SIZE // images.shape[1], axis=1).repeat(SIZE // images.shape[2], axis=2)
+
+
+def prepared(options, net):
+    """The folder of a network's weights, and that of the images, both as both sides read them."""
+    folder = options.runs / net
+    if not (folder / "model.safetensors").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = np.load(SOURCE)
+        images, labels = archive["test_images"][: options.batch], archive["test_labels"][: options.batch].reshape(-1)
+        np.save(folder / "images.npy", enlarged(images).astype(np.float32) / 255)
+        np.save(folder / "labels.npy", labels.astype(np.int64))
+        run(options, "mith-export-network", net, CLASSES, folder)
+    return folder, folder
+
+
+def data(options):
+    """The same images as a file that mith-bench reads."""
+    file = options.runs / f"images{options.batch}.npz"
+    if not file.exists():
+        options.runs.mkdir(parents=True, exist_ok=True)
+        archive = np.load(SOURCE)
+        few = {"train": 64, "val": 16, "test": options.batch}
+        np.savez(file, **{f"{part}_images": enlarged(archive[f"{part}_images"][:n]) for part, n in few.items()},
+                 **{f"{part}_labels": archive[f"{part}_labels"][:n] for part, n in few.items()})
+    return file
+
+
+def works(options):
+    for net in options.net or NETS:
+        yield {"net": net, "attack": "pgd", "data": str(data(options)), "batch": options.batch, "limit": options.batch,
+               "model": f"{net}@{options.runs / net / 'model.safetensors'}",
+               "spec": SPEC, "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10},
+               "title": f"`{net}`, `{SPEC}`, {SIZE} x {SIZE} pixels, batch {options.batch}"}
+
+
+def table(work):
+    rows = work["rows"]
+    lines = [f"### {work['title']}", "",
+             "| engine | chosen | median s | range s | images/s | time relative to frozen | peak resident MiB |",
+             "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        seconds, median = row["seconds"], row["median_seconds"]
+        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
+                     f"{row['images_per_second'] * 10:.1f} | {median / rows[0]['median_seconds']:.2f} | "
+                     f"{row['peak_resident_mib']:.0f} |")
+    return "\n".join(lines)
+
+
+def content(result):
+    return "\n\n".join([f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} "
+                        f"threads, medians of {result['rounds']} alternating rounds; images/s count a pass of one step.",
+                        *map(table, result["works"])])
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of the programs")
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "compare_frozen",
+                        help="where weights and images are kept")
+    parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
+    parser.add_argument("--newest", action="append", default=[], metavar="PYTHON", help="another, with a newer torch")
+    parser.add_argument("--net", action="append", default=[], choices=NETS, help="may be repeated; all unless given")
+    parser.add_argument("--by", action="append", default=[], choices=["plain", "folded"], help="only these rows")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_frozen.json", metavar="FILE",
+                        help="where the numbers go")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    options = parser.parse_args()
+    options.python = options.python or [sys.executable]
+    options.by = options.by or ["plain", "folded"]
+    options.mith = ["--eager"]
+    return options
+
+
+def main():
+    options = parse_options()
+    result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
+              "threads": options.threads, "rounds": options.rounds, "works": []}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    for work in works(options):
+        result["works"].append({**work, "rows": compare(options, work, prepared)})
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if not options.no_page and not options.net:
+        replace_on_page("compare_frozen", content(result))
+    print(content(result))
+
+
+if __name__ == "__main__":
+    main()

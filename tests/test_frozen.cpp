@@ -1,0 +1,175 @@
+// Frozen networks: the same classifier as the eager one, to rounding, whatever is asked of it and of however many
+// images; what was fused; where it lies in memory.
+#include "engine/frozen/frozen.h"
+
+#include <algorithm>
+
+#include "engine/frozen/plan.h"
+#include "engine/ops/ops.h"
+#include "tests/golden_fixtures.h"
+#include "tests/guarded.h"
+
+using namespace mith;
+using namespace mith::golden;
+
+namespace {
+
+struct Net {
+  std::string spec;
+  int64_t side, channels;
+};
+
+/// One of every kind of layer and of joining, at the smallest size that has them all.
+const std::vector<Net>& nets() {
+  static const std::vector<Net> all{{"cnn", 12, 1},
+                                    {"cnn-seed000", 46, 1},
+                                    {"resnet18:stem=3x3", 16, 1},
+                                    {"resnet50", 32, 3},
+                                    {"vgg16", 32, 3},
+                                    {"densenet121", 32, 3},
+                                    {"inception_v3", 75, 3},
+                                    {"mobilenet_v2", 32, 3},
+                                    {"efficientnet_b0", 32, 3},
+                                    {"vit:patch=8,layers=2,heads=2,hidden=32,mlp=64", 16, 1},
+                                    {"rdmaa-lung", 20, 1}};
+  return all;
+}
+
+std::unique_ptr<Network> make(const Net& net, int64_t classes = 2) {
+  auto network = make_network(
+      net.spec,
+      {.classes = classes, .channels = net.channels, .height = net.side, .width = net.side, .normalize = "half"});
+  fill(*network);
+  return network;
+}
+
+Batch batch_of(const Net& net, int64_t n, int64_t classes = 2) {
+  std::vector<int32_t> labels;
+  std::vector<int64_t> ids;
+  for (int64_t i = 0; i < n; ++i) labels.push_back(int32_t(i % classes)), ids.push_back(i);
+  return {golden::images({n, net.side, net.side, net.channels}), Tensor::from(labels, {n}), Tensor::from(ids, {n})};
+}
+
+/// The rule of two f32 implementations: logits to rounding, and gradients that are the same but where one of many ReLUs
+/// or pooling decisions falls the other way.
+void check_alike(const Outputs& frozen, const Outputs& eager, double logits = 2e-5) {
+  auto const a = values_of(frozen.logits), b = values_of(eager.logits);
+  CHECK(frozen.logits.shape() == eager.logits.shape());
+  CHECK(largest_difference(a, b) <= logits * std::max(1.0, largest(b)));
+  if (!eager.input_gradient.defined()) return;
+  CHECK(frozen.input_gradient.shape() == eager.input_gradient.shape());
+  auto const g = values_of(frozen.input_gradient), h = values_of(eager.input_gradient);
+  REQUIRE(dot(h, h) > 0);
+  CHECK(relative_distance(g, h) <= 5e-2);
+  CHECK(dot(g, h) >= 0.999 * std::sqrt(dot(g, g) * dot(h, h)));
+}
+
+int64_t count(const FrozenNetwork& network, const std::string& name) {
+  return std::ranges::count(network.graph().operators, name, &frozen::Operator::name);
+}
+
+}  // namespace
+
+TEST_CASE("frozen networks give the eager network's logits, losses and input gradients") {
+  for (const Net& net : nets()) {
+    CAPTURE(net.spec);
+    auto const network = make(net);
+    NetworkClassifier eager(*network);
+    FrozenNetwork frozen(*network, "name");
+    CHECK(frozen.classes() == 2);
+    CHECK(frozen.name() == "name");
+    CHECK(frozen.image_shape() == eager.image_shape());
+    for (int64_t const n : {3, 9, 1}) {  // nine are planned as ten
+      CAPTURE(n);
+      Batch const b = batch_of(net, n);
+      Want const all{.logits = true, .loss = true, .input_gradient = true, .features = {}};
+      Loss const loss{.labels = b.y, .direction_only = true};  // of a sure network the gradient itself may be zero
+      Outputs const got = frozen.evaluate(b, loss, all), want = eager.evaluate(b, loss, all);
+      check_alike(got, want);
+      CHECK(largest_difference(values_of(got.loss), values_of(want.loss)) <=
+            1e-4 * std::max(1.0, largest(values_of(want.loss))));
+      CHECK(frozen.logits(b).to_host<float>() == got.logits.to_host<float>());  // with and without a backward pass
+      Outputs const again = frozen.evaluate(b, loss, all);
+      CHECK(again.input_gradient.to_host<float>() == got.input_gradient.to_host<float>());
+    }
+  }
+}
+
+TEST_CASE("frozen networks take every cotangent") {
+  Net const net{"resnet18:stem=3x3", 16, 3};
+  auto const network = make(net, 5);
+  NetworkClassifier eager(*network);
+  FrozenNetwork frozen(*network);
+  Batch const b = batch_of(net, 4, 5);
+  Want const want{.logits = true, .loss = false, .input_gradient = true, .features = {}};
+  Tensor const weights = Tensor::from(uniform_values(20, 3), {4, 5});
+  std::vector<Cotangent> cotangents{Loss{.kind = Loss::margin, .labels = b.y}, Loss{.kind = Loss::dlr, .labels = b.y},
+                                    Loss{.labels = b.y, .targeted = true}, OnLogits{weights},
+                                    OnOutputs{[&](const Outputs&) {
+                                      return std::map<std::string, Tensor>{{"logits", weights}};
+                                    }}};
+  for (const Cotangent& c : cotangents) {
+    CAPTURE(c.index());
+    check_alike(frozen.evaluate(b, c, want), eager.evaluate(b, c, want));
+  }
+  CHECK_THROWS_AS(frozen.evaluate(b, OnLogits{Tensor::zeros({4, 4})}, want), Error);
+  auto const features = frozen.evaluate(b, Loss{.labels = b.y}, {.logits = true, .features = {"layer2"}}).features;
+  REQUIRE(features.count("layer2") == 1);
+  Outputs const nothing =
+      frozen.evaluate(b, OnOutputs{[](const Outputs&) { return std::map<std::string, Tensor>(); }}, want);
+  CHECK(largest(values_of(nothing.input_gradient)) == 0);
+}
+
+TEST_CASE("batch norms, residuals and ReLUs are fused into the products") {
+  auto const resnet = make({"resnet50", 32, 3});
+  FrozenNetwork const frozen(*resnet);
+  CHECK(count(frozen, "batch_norm") == 0);
+  CHECK(count(frozen, "add") == 0);
+  CHECK(count(frozen, "conv2d") == 53);
+  int64_t residuals = 0, relus = 0;
+  for (const frozen::Operator& o : frozen.graph().operators) residuals += o.residual >= 0, relus += o.relu;
+  CHECK(residuals == 16);
+  CHECK(relus == 49);
+  auto const dense = make({"densenet121", 32, 3});
+  FrozenNetwork const joined(*dense);
+  CHECK(count(joined, "batch_norm") == 62);  // those in front of their convolution; the other 59 are folded
+  auto const cnn = make({"cnn", 12, 1});
+  CHECK(count(FrozenNetwork(*cnn), "batch_norm") == 0);  // folded forward, through the flatten
+}
+
+TEST_CASE("channels are joined where they are written") {
+  auto const dense = make({"densenet121", 32, 3});
+  FrozenNetwork frozen(*dense);
+  int64_t in_place = 0, copies = 0;
+  for (auto const& step : frozen.plan(2).steps()) {
+    if (step->what().name != "concat") continue;
+    in_place += step->by() == "in place";
+    copies += step->by() == "copies 1";
+  }
+  CHECK(in_place == 54);
+  CHECK(copies == 4);  // what a pooling gives begins each block
+}
+
+TEST_CASE("a plan keeps a bit of each ReLU's elements, and uses memory again") {
+  auto const resnet = make({"resnet50", 64, 3});
+  FrozenNetwork frozen(*resnet);
+  size_t kept = 0;
+  for (auto const& step : frozen.plan(8).steps()) kept += step->kept_bytes();
+  // Of 64 x 64 pixels: conv1, then three stages' bottlenecks and the outputs of their blocks; the last stage's four
+  // pixels of eight images fill a word. A byte of each of the max-pool's elements.
+  int64_t const relus = 64 * 32 * 32 + (6 * 64 + 3 * 256) * 16 * 16 + 128 * 16 * 16 + (7 * 128 + 4 * 512) * 8 * 8 +
+                        256 * 8 * 8 + (11 * 256 + 6 * 1024) * 4 * 4 + 512 * 4 * 4 + (5 * 512 + 3 * 2048) * 2 * 2;
+  CHECK(int64_t(kept) == 8 * (relus / 8 + 64 * 16 * 16));
+  // An image more takes what is kept of it and, in f32, no more than four of the largest activations.
+  size_t const eight_more = frozen.plan(16).arena_bytes() - frozen.plan(8).arena_bytes();
+  CHECK(eight_more <= kept + 8 * 4 * 4 * 64 * 32 * 32);
+}
+
+TEST_CASE("what cannot be frozen is refused") {
+  auto const cnn = make({"cnn", 12, 1});
+  cnn->cast(DType::f64);
+  CHECK_THROWS_AS(FrozenNetwork{*cnn}, Error);
+  auto const unet = make_network("unet", {.height = 16, .width = 16});
+  unet->initialise(1);
+  CHECK_THROWS_WITH_AS(FrozenNetwork{*unet}, doctest::Contains("only classifiers can be frozen"), Error);
+}

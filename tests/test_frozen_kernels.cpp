@@ -1,0 +1,120 @@
+// The passes of frozen networks: against plain loops, on slices of wider rows, with every tail, and with NaN.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/launch/table.h"
+#include "tests/guarded.h"
+
+using namespace mith;
+
+namespace {
+
+using Values = std::vector<float>;
+
+const Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_forward{"affine_relu_forward"};
+const Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_backward{"affine_relu_backward"};
+
+const Stream& stream() { return stream_of(default_device()); }
+
+struct Case {
+  int64_t rows, cols, x_pitch, y_pitch;
+  bool scales, relu;
+};
+
+/// Every tail of the words of 32 rows and of the host's 64 columns, dense and as slices.
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (auto const& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {31, 3}, {32, 64}, {33, 65}, {70, 130}})
+    for (int64_t const wider : {0, 5})
+      for (bool const scales : {false, true})
+        for (bool const relu : {false, true}) all.push_back({rows, cols, cols + wider, cols + 2 * wider, scales, relu});
+  return all;
+}
+
+size_t extent(int64_t rows, int64_t cols, int64_t pitch) { return size_t((rows - 1) * pitch + cols); }
+
+}  // namespace
+
+TEST_CASE("affine_relu: forward, and the gradient through the signs that it kept") {
+  for (const Case& k : cases()) {
+    CAPTURE(k.rows);
+    CAPTURE(k.cols);
+    CAPTURE(k.x_pitch);
+    CAPTURE(k.scales);
+    CAPTURE(k.relu);
+    Values const host_x = uniform_values(extent(k.rows, k.cols, k.x_pitch), 1, -1, 1);
+    Values const host_scale = uniform_values(size_t(k.cols), 2, -2, 2),
+                 host_shift = uniform_values(size_t(k.cols), 3, -1, 1);
+    Values const before(extent(k.rows, k.cols, k.y_pitch), 5);
+    GuardedValues const x(host_x), y(before), scale(host_scale), shift(host_shift);
+    GuardedValues const signs(Values(size_t((k.rows + 31) / 32 * k.cols)));
+    auto* const words = reinterpret_cast<uint32_t*>(signs.data());
+    affine_relu_forward(stream(), y.data(), words, x.data(), k.scales ? scale.data() : nullptr,
+                        k.scales ? shift.data() : nullptr, k.relu, k.rows, k.cols, k.y_pitch, k.x_pitch);
+    Values const dy = uniform_values(extent(k.rows, k.cols, k.y_pitch), 4, -1, 1);
+    GuardedValues const gradient(dy), dx(Values(host_x.size(), 7)), sum(Values(host_x.size(), 7));
+    for (bool const add : {false, true})
+      affine_relu_backward(stream(), add ? sum.data() : dx.data(), gradient.data(), k.relu ? words : nullptr,
+                           k.scales ? scale.data() : nullptr, add, k.rows, k.cols, k.x_pitch, k.y_pitch);
+    signs.read();
+    Values const got = y.read(), got_dx = dx.read(), got_sum = sum.read();
+    double worst = 0;
+    auto const differ = [&](double a, double b) {
+      if (!(std::abs(a - b) <= worst)) worst = std::isnan(a - b) ? 1e300 : std::abs(a - b);
+    };
+    int64_t between = 0;
+    for (size_t i = 0; i < before.size(); ++i) {
+      auto const r = int64_t(i) / k.y_pitch, c = int64_t(i) % k.y_pitch;
+      if (c >= k.cols) {
+        between += got[i] != 5;
+        continue;
+      }
+      double v = host_x[size_t(r * k.x_pitch + c)];
+      if (k.scales) v = v * host_scale[size_t(c)] + host_shift[size_t(c)];
+      differ(got[i], k.relu && v < 0 ? 0 : v);
+      double const back = (k.relu && v <= 0 ? 0 : dy[i]) * (k.scales ? double(host_scale[size_t(c)]) : 1);
+      differ(got_dx[size_t(r * k.x_pitch + c)], back);
+      differ(got_sum[size_t(r * k.x_pitch + c)], 7 + back);
+    }
+    for (size_t i = 0; i < got_dx.size(); ++i)
+      if (int64_t(i) % k.x_pitch >= k.cols) between += got_dx[i] != 7 || got_sum[i] != 7;
+    CHECK(worst <= 1e-6);  // a product and a sum of numbers up to 8
+    CHECK(between == 0);
+  }
+}
+
+TEST_CASE("affine_relu works where its operand lies, and needs no signs") {
+  Values const values = uniform_values(45 * 70, 6, -1, 1);
+  GuardedValues const x(values), y(Values(values.size())), both(values);
+  affine_relu_forward(stream(), y.data(), nullptr, x.data(), nullptr, nullptr, true, 45, 70, 70, 70);
+  affine_relu_forward(stream(), both.data(), nullptr, both.data(), nullptr, nullptr, true, 45, 70, 70, 70);
+  CHECK(y.read() == both.read());
+  GuardedValues const signs(Values(2 * 70)), dx(values), in_place(values);
+  auto* const words = reinterpret_cast<uint32_t*>(signs.data());
+  affine_relu_forward(stream(), y.data(), words, x.data(), nullptr, nullptr, true, 45, 70, 70, 70);
+  affine_relu_backward(stream(), dx.data(), x.data(), words, nullptr, false, 45, 70, 70, 70);
+  affine_relu_backward(stream(), in_place.data(), in_place.data(), words, nullptr, false, 45, 70, 70, 70);
+  CHECK(dx.read() == in_place.read());
+  CHECK(dx.read() == y.read());  // of these values: what is positive, and nothing else
+}
+
+TEST_CASE("affine_relu keeps NaN") {
+  float const nan = std::numeric_limits<float>::quiet_NaN();
+  GuardedValues const x(Values{nan, 1, -1}), y(Values(3)), signs(Values(3));
+  auto* const words = reinterpret_cast<uint32_t*>(signs.data());
+  affine_relu_forward(stream(), y.data(), words, x.data(), nullptr, nullptr, true, 1, 3, 3, 3);
+  Values const forward = y.read();
+  CHECK(std::isnan(forward[0]));
+  CHECK(forward[1] == 1);
+  CHECK(forward[2] == 0);
+  GuardedValues const dy(Values{1, nan, nan}), dx(Values(3));
+  affine_relu_backward(stream(), dx.data(), dy.data(), words, nullptr, false, 1, 3, 3, 3);
+  Values const backward = dx.read();
+  CHECK(backward[0] == 0);
+  CHECK(std::isnan(backward[1]));
+  CHECK(backward[2] == 0);
+}
