@@ -1,5 +1,6 @@
 #include "engine/frozen/frozen.h"
 
+#include <algorithm>
 #include <bit>
 #include <optional>
 
@@ -32,7 +33,7 @@ std::vector<const void*> weights_of(const frozen::Graph& graph) {
 /// Eight sizes, then four a power of two: 1 to 8, 10, 12, 14, 16, 20, ...
 int64_t planned_size(int64_t images) {
   auto const n = static_cast<uint64_t>(images);
-  uint64_t const step = n <= 8 ? 1 : std::bit_floor(n - 1) / 4;
+  uint64_t const step = n <= 8 ? 1 : std::max<uint64_t>(1, std::bit_floor(n - 1) / 4);
   return static_cast<int64_t>((n + step - 1) / step * step);
 }
 

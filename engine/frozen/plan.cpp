@@ -1,7 +1,5 @@
 #include "engine/frozen/plan.h"
 
-#include <ranges>
-
 #include "kernels/launch/table.h"
 
 namespace mith::frozen {
@@ -21,9 +19,9 @@ Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, b
   logits_ = planner_.read(graph.logits);
   logits_gradient_ = planner_.target(graph.logits).place;
   planner_.next_step();
-  for (auto const& step : std::views::reverse(steps_)) {
-    step->has_backward = planner_.flows(step->what().output);
-    if (step->has_backward) step->plan_backward(planner_);
+  for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+    (*step)->has_backward = planner_.flows((*step)->what().output);
+    if ((*step)->has_backward) (*step)->plan_backward(planner_);
     planner_.next_step();
   }
   has_gradient_ = planner_.flows(graph.input);
@@ -41,7 +39,7 @@ Tensor Plan::forward(const Tensor& images, const Tensor& arena, bool backward_fo
     copy_slice<float>(m.stream(), m.at(place), constant.data<float>(), constant.numel(), 0, batch(), constant.numel());
   }
   for (auto const& step : steps_) step->forward(m);
-  Tensor const logits = m.tensor(logits_, {logits_.rows, logits_.columns}).clone();
+  Tensor logits = m.tensor(logits_, {logits_.rows, logits_.columns}).clone();
   if (!backward_follows) memory_.reset();
   return logits;
 }
@@ -51,8 +49,8 @@ Tensor Plan::backward(const Tensor& cotangent) {
   Memory& m = *memory_;
   m.input_gradient = has_gradient_ ? Tensor::empty_like(m.images) : Tensor::zeros_like(m.images);
   m.tensor(logits_gradient_, cotangent.shape()).copy_from(cotangent);
-  for (auto const& step : std::views::reverse(steps_))
-    if (step->has_backward) step->backward(m);
+  for (auto step = steps_.rbegin(); step != steps_.rend(); ++step)
+    if ((*step)->has_backward) (*step)->backward(m);
   Tensor gradient = m.input_gradient;
   memory_.reset();
   return gradient;

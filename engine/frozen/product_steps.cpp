@@ -45,23 +45,6 @@ class MatmulCall {
   Buffer scratch_ = -1;
 };
 
-/// The ReLU behind a product and, behind that, the dense gradient in front of it.
-class Rectifier {
- public:
-  void plan_forward(Planner& p, const Place& y) {
-    y_ = y;
-    signs_ = p.keep(bytes_of_signs(y));
-  }
-  void forward(const Memory& m) const { affine_relu(m, y_, m.backward_follows ? m.at(signs_) : nullptr, y_, {}, true); }
-  void hold(Planner& p) const { p.hold(signs_); }
-  size_t kept_bytes() const { return bytes_of_signs(y_); }
-  const void* signs(const Memory& m) const { return m.at(signs_); }
-
- private:
-  Place y_;
-  Buffer signs_ = -1;
-};
-
 Place in_scratch(Planner& p, const Place& like) {
   Place dense = like;
   dense.buffer = p.scratch(static_cast<size_t>(like.rows * like.columns) * sizeof(float));
@@ -79,10 +62,10 @@ class ProductStep : public Step {
  public:
   using Step::Step;
 
-  size_t kept_bytes() const final { return operator_.relu ? relu_.kept_bytes() : 0; }
+  size_t kept_bytes() const final { return operator_.relu ? bytes_of_signs(y_) : 0; }
 
   void backward(const Memory& m) final {
-    const void* const signs = operator_.relu ? relu_.signs(m) : nullptr;
+    const void* const signs = operator_.relu ? m.at(signs_) : nullptr;
     if (signs || masked_ != dy_) affine_relu_gradient(m, {masked_, false}, dy_, signs);
     if (operator_.residual >= 0) residual_gradient_.run(m);
     input_gradient(m, masked_);
@@ -91,25 +74,29 @@ class ProductStep : public Step {
  protected:
   virtual void input_gradient(const Memory&, const Place& dy) const = 0;
 
-  void plan_result(Planner& p, const Place& y) {
-    if (operator_.relu) relu_.plan_forward(p, y);
+  /// The product may lie in scratch; what others read of this step lies in y.
+  void plan_result(Planner& p, const Place& product, const Place& y) {
+    product_ = product;
+    y_ = y;
+    if (operator_.relu) signs_ = p.keep(bytes_of_signs(y));
+  }
+  void finish(const Memory& m) const {
+    void* const signs = operator_.relu && m.backward_follows ? m.at(signs_) : nullptr;
+    if (operator_.relu || product_ != y_) affine_relu(m, y_, signs, product_, {}, operator_.relu);
   }
   /// Where the gradient behind the ReLU lies: in place, if products can read it there.
   void plan_gradient(Planner& p) {
     dy_ = p.gradient(operator_.output);
     masked_ = dy_.dense() ? dy_ : in_scratch(p, dy_);
-    if (operator_.relu) relu_.hold(p);
+    if (operator_.relu) p.hold(signs_);
     if (operator_.residual >= 0)
       residual_gradient_.plan(p, operator_.output, masked_, operator_.residual,
                               operator_.residual != operator_.inputs[0]);
   }
-  void rectify(const Memory& m) const {
-    if (operator_.relu) relu_.forward(m);
-  }
 
  private:
-  Rectifier relu_;
-  Place dy_, masked_;
+  Place product_, y_, dy_, masked_;
+  Buffer signs_ = -1;
   PassedOn residual_gradient_;
 };
 
@@ -123,20 +110,21 @@ class ConvolutionStep final : public ProductStep {
     x_ = p.read(operator_.inputs[0]);
     check(x_.dense(), "frozen: a convolution reads a slice");
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
-    y_ = p.write(operator_.output);
+    Place const y = p.write(operator_.output);
     if (conv_.bias.defined()) problem.epilogue.bias = conv_.bias.raw();
+    y_ = writes_slice(problem, y) ? y : in_scratch(p, y);
+    if (!y_.dense()) problem.epilogue.row_pitch = y_.pitch;
     adds_in_epilogue_ = operator_.residual >= 0 && residual_.pitch == y_.pitch;
     if (adds_in_epilogue_) problem.epilogue.residual = this;  // for the choice; the run has the address
-    if (!y_.dense()) problem.epilogue.row_pitch = y_.pitch;
     forward_.plan(p, conv_.weight.stream(), problem);
-    plan_result(p, y_);
+    plan_result(p, y_, y);
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
   void forward(const Memory& m) override {
     forward_.run(m, m.at(x_), conv_.weight, m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
     if (operator_.residual >= 0 && !adds_in_epilogue_) affine_relu_gradient(m, {y_, true}, residual_, nullptr);
-    rectify(m);
+    finish(m);
   }
 
   void plan_backward(Planner& p) override {
@@ -172,6 +160,15 @@ class ConvolutionStep final : public ProductStep {
     return s;
   }
 
+  /// Whether the provider writes y where it lies: not every one writes slices.
+  bool writes_slice(Conv2dProblem problem, const Place& y) const {
+    if (y.dense()) return true;
+    Device const device = conv_.weight.device();
+    const Conv2dProvider& usual = choose(device, problem);
+    problem.epilogue.row_pitch = y.pitch;
+    return &choose(device, problem) == &usual;
+  }
+
   const Convolution& conv_;
   Place x_, y_, residual_, product_;
   Planner::Target dx_;
@@ -190,13 +187,13 @@ class DenseStep final : public ProductStep {
     MatmulProblem problem{.m = y_.rows, .n = y_.columns, .k = x_.columns, .transpose_b = true};
     if (dense_.bias.defined()) problem.epilogue.bias = dense_.bias.raw();
     forward_.plan(p, dense_.weight.stream(), problem);
-    plan_result(p, y_);
+    plan_result(p, y_, y_);
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
   void forward(const Memory& m) override {
     forward_.run(m, m.at(y_), m.at(x_), dense_.weight);
-    rectify(m);
+    finish(m);
   }
 
   void plan_backward(Planner& p) override {
