@@ -274,10 +274,35 @@ void add_all(std::vector<KernelCase>& cases, int priority) {
   add_reconstruction_losses<T>(cases, priority);
 }
 
+/// The passes of frozen networks.
+void add_frozen(std::vector<KernelCase>& cases) {
+  constexpr int64_t rows = 65536, channels = 64;
+  std::string const shape = "64 Ki x 64";
+  using Forward =
+      Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
+  cases.push_back(make_case<Forward>("affine_relu_forward", shape, 1, [](Operands& o, auto run) {
+    int64_t const n = o.extent(rows);
+    float *const y = o.empty<float>(n * channels), *const x = o.values<float>(n * channels);
+    const float *const scale = o.values<float>(channels), *const shift = o.values<float>(channels);
+    uint32_t* const signs = o.empty<uint32_t>((n + 31) / 32 * channels);
+    return [=] { run(y, signs, x, scale, shift, true, n, channels, channels, channels); };
+  }));
+  using Backward =
+      Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
+  cases.push_back(make_case<Backward>("affine_relu_backward", shape, 1, [](Operands& o, auto run) {
+    int64_t const n = o.extent(rows);
+    float *const dx = o.empty<float>(n * channels), *const dy = o.values<float>(n * channels);
+    const float* const scale = o.values<float>(channels);
+    const uint32_t* const signs = o.sequence<uint32_t>((n + 31) / 32 * channels, 2654435761u);
+    return [=] { run(dx, dy, signs, scale, false, n, channels, channels, channels); };
+  }));
+}
+
 }  // namespace
 
 std::vector<KernelCase> network_cases() {
   std::vector<KernelCase> cases;
+  add_frozen(cases);
   add_all<float>(cases, 2);
   add_all<double>(cases, 9);
   return cases;
