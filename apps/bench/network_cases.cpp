@@ -276,7 +276,7 @@ void add_all(std::vector<KernelCase>& cases, int priority) {
 
 /// The passes of frozen networks.
 void add_frozen(std::vector<KernelCase>& cases) {
-  constexpr int64_t rows = 65536, channels = 64;
+  static constexpr int64_t rows = 65536, channels = 64;
   std::string const shape = "64 Ki x 64";
   using Forward =
       Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;

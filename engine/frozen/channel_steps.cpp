@@ -35,11 +35,9 @@ class ImageSums {
   Buffer partial_ = -1;
 };
 
-bool output_tells_slope(Curve c) { return c == Curve::relu6 || c == Curve::sigmoid || c == Curve::tanh; }
-
-class CurvedStep final : public Step {
+class CurvedStep final : public WritingStep {
  public:
-  explicit CurvedStep(const Operator& o) : Step(o), curved_(*o.as<Curved>()) {}
+  explicit CurvedStep(const Operator& o) : WritingStep(o), curved_(*o.as<Curved>()) {}
   void plan_forward(Planner& p) override {
     x_ = p.read(operator_.inputs[0]);
     y_ = p.write(operator_.output);
@@ -47,22 +45,17 @@ class CurvedStep final : public Step {
   void forward(const Memory& m) override {
     activation_forward(m.stream(), m.at(y_), m.at(x_), curved_.curve, curved_.parameter, y_.rows * y_.columns);
   }
-  void plan_backward(Planner& p) override {
-    kept_ = output_tells_slope(curved_.curve) ? y_ : x_;
-    p.hold(kept_.buffer);
-    dy_ = p.gradient(operator_.output);
-    dx_.plan(p, operator_.inputs[0]);
-  }
-  void backward(const Memory& m) override {
-    activation_backward(m.stream(), dx_.at(m), m.at(dy_), m.at(kept_), curved_.curve, curved_.parameter,
-                        dy_.rows * dy_.columns);
-    dx_.finish(m);
+
+ protected:
+  void hold(Planner& p) override { p.hold(kept().buffer); }
+  void write(const Memory& m, float* dx, const float* dy) const override {
+    activation_backward(m.stream(), dx, dy, m.at(kept()), curved_.curve, curved_.parameter, y_.rows * y_.columns);
   }
 
  private:
+  const Place& kept() const { return output_tells_slope(curved_.curve) ? y_ : x_; }
   Curved curved_;
-  Place x_, y_, kept_, dy_;
-  Written dx_;
+  Place x_, y_;
 };
 
 class GateStep final : public Step {
@@ -100,29 +93,25 @@ class GateStep final : public Step {
   Written dgate_, dx_;
 };
 
-class GlobalMeanStep final : public Step {
+class GlobalMeanStep final : public WritingStep {
  public:
-  using Step::Step;
+  using WritingStep::WritingStep;
   void plan_forward(Planner& p) override {
     x_ = p.read(operator_.inputs[0]);
     y_ = p.write(operator_.output);
     sums_.plan(p, x_);
   }
   void forward(const Memory& m) override { sums_.run(m, m.at(y_), x_, nullptr, share()); }
-  void plan_backward(Planner& p) override {
-    dy_ = p.gradient(operator_.output);
-    dx_.plan(p, operator_.inputs[0]);
-  }
-  void backward(const Memory& m) override {
-    broadcast_pixels(m.stream(), dx_.at(m), m.at(dy_), share(), dy_.rows, sums_.pixels(), dy_.columns);
-    dx_.finish(m);
+
+ protected:
+  void write(const Memory& m, float* dx, const float* dy) const override {
+    broadcast_pixels(m.stream(), dx, dy, share(), y_.rows, sums_.pixels(), y_.columns);
   }
 
  private:
   double share() const { return 1.0 / static_cast<double>(sums_.pixels()); }
-  Place x_, y_, dy_;
+  Place x_, y_;
   ImageSums sums_;
-  Written dx_;
 };
 
 }  // namespace

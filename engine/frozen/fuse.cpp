@@ -25,17 +25,22 @@ class Fuser {
       if (!rule(i)) ++i;
   }
 
-  /// The place of the operator that made a value, if `reader` alone reads it and nothing has been fused behind it.
+  /// The place of the operator that made a value, if `reader` alone reads it and no ReLU is behind it yet; else -1.
   int only_for(int reader, int value) const {
     if (value == graph_.logits || graph_.readers(value) != std::vector<int>{reader}) return -1;
-    auto const maker = std::ranges::find(graph_.operators, value, &Operator::output);
-    if (maker == graph_.operators.end() || maker->relu || maker->residual >= 0) return -1;
-    return static_cast<int>(maker - graph_.operators.begin());
+    int const maker = graph_.maker(value);
+    return maker >= 0 && !at(maker).relu ? maker : -1;
   }
+  /// The same if no residual is behind it either.
+  int bare_for(int reader, int value) const {
+    int const maker = only_for(reader, value);
+    return maker >= 0 && at(maker).residual < 0 ? maker : -1;
+  }
+  Operator& at(int i) const { return graph_.operators[static_cast<size_t>(i)]; }
 
   /// Puts `first` where `second` is, whose result it now makes: between them the residual may be computed.
   bool merge(int first, size_t second, int residual) {
-    Operator merged = std::move(graph_.operators[static_cast<size_t>(first)]);
+    Operator merged = std::move(at(first));
     Operator const& last = graph_.operators[second];
     merged.output = last.output;
     merged.relu = last.relu;
@@ -51,11 +56,10 @@ class Fuser {
     Operator const& o = graph_.operators[i];
     const Affine* const norm = o.as<Affine>();
     if (!norm || !norm->scale.defined()) return false;
-    int const before = only_for(static_cast<int>(i), o.inputs[0]);
-    Convolution* const conv = before < 0 ? nullptr : graph_.operators[static_cast<size_t>(before)].as<Convolution>();
+    int const before = bare_for(static_cast<int>(i), o.inputs[0]);
+    Convolution* const conv = before < 0 ? nullptr : at(before).as<Convolution>();
     if (!conv) return false;
-    auto weight = doubles(conv->weight), scale = doubles(norm->scale), bias = std::vector<double>(scale.size());
-    if (norm->shift.defined()) bias = doubles(norm->shift);
+    auto weight = doubles(conv->weight), scale = doubles(norm->scale), bias = doubles(norm->shift);
     if (conv->bias.defined()) {
       auto const own = doubles(conv->bias);
       for (size_t c = 0; c < scale.size(); ++c) bias[c] += own[c] * scale[c];
@@ -72,18 +76,16 @@ class Fuser {
     Operator& o = graph_.operators[i];
     Dense* const dense = o.as<Dense>();
     if (!dense) return false;
-    int before = only_for(static_cast<int>(i), o.inputs[0]);
-    int const reshape =
-        before >= 0 && graph_.operators[static_cast<size_t>(before)].as<Reshape>() != nullptr ? before : -1;
-    if (reshape >= 0) before = only_for(reshape, graph_.operators[static_cast<size_t>(reshape)].inputs[0]);
+    int before = bare_for(static_cast<int>(i), o.inputs[0]);
+    int const reshape = before >= 0 && at(before).as<Reshape>() ? before : -1;
+    if (reshape >= 0) before = bare_for(reshape, at(reshape).inputs[0]);
     if (before < 0) return false;
-    Operator const& norm = graph_.operators[static_cast<size_t>(before)];
+    Operator const& norm = at(before);
     const Affine* const affine = norm.as<Affine>();
     if (!affine || !affine->scale.defined()) return false;
-    auto weight = doubles(dense->weight), scale = doubles(affine->scale);
+    auto weight = doubles(dense->weight), scale = doubles(affine->scale), shift = doubles(affine->shift);
     auto bias = std::vector<double>(static_cast<size_t>(dense->weight.dim(0)));
     if (dense->bias.defined()) bias = doubles(dense->bias);
-    auto const shift = affine->shift.defined() ? doubles(affine->shift) : std::vector<double>(scale.size());
     size_t const columns = static_cast<size_t>(dense->weight.dim(1));
     for (size_t k = 0; k < weight.size(); ++k) {
       size_t const channel = k % columns % scale.size();
@@ -93,7 +95,7 @@ class Fuser {
     dense->weight = floats(weight, dense->weight.shape(), dense->weight.device());
     dense->bias = floats(bias, {dense->weight.dim(0)}, dense->weight.device());
     o.fused.push_back(norm.name);
-    (reshape >= 0 ? graph_.operators[static_cast<size_t>(reshape)] : o).inputs[0] = norm.inputs[0];
+    (reshape >= 0 ? at(reshape) : o).inputs[0] = norm.inputs[0];
     graph_.operators.erase(graph_.operators.begin() + before);
     return true;
   }
@@ -102,10 +104,10 @@ class Fuser {
     Operator const& o = graph_.operators[i];
     if (!o.as<Sum>() || o.inputs[0] == o.inputs[1]) return false;
     for (size_t side = 0; side < 2; ++side) {
-      int const maker = only_for(static_cast<int>(i), o.inputs[side]);
+      int const maker = bare_for(static_cast<int>(i), o.inputs[side]);
       int const other = o.inputs[1 - side];
       if (maker < 0 || graph_.values[static_cast<size_t>(other)].constant.defined()) continue;
-      if (graph_.operators[static_cast<size_t>(maker)].as<Convolution>()) return merge(maker, i, other);
+      if (at(maker).as<Convolution>()) return merge(maker, i, other);
     }
     return false;
   }
@@ -113,13 +115,10 @@ class Fuser {
   bool relu_into_maker(size_t i) {
     Operator const& o = graph_.operators[i];
     const Affine* const affine = o.as<Affine>();
-    if (!affine || affine->scale.defined() || affine->shift.defined() || o.residual >= 0) return false;
-    if (graph_.readers(o.inputs[0]) != std::vector<int>{static_cast<int>(i)}) return false;
-    auto const maker = std::ranges::find(graph_.operators, o.inputs[0], &Operator::output);
-    if (maker == graph_.operators.end() || maker->relu) return false;
-    if (!maker->as<Convolution>() && !maker->as<Dense>() && !maker->as<Affine>()) return false;
-    int const residual = maker->residual;
-    return merge(static_cast<int>(maker - graph_.operators.begin()), i, residual);
+    if (!affine || affine->scale.defined() || o.residual >= 0) return false;
+    int const maker = only_for(static_cast<int>(i), o.inputs[0]);
+    if (maker < 0 || (!at(maker).as<Convolution>() && !at(maker).as<Dense>() && !at(maker).as<Affine>())) return false;
+    return merge(maker, i, at(maker).residual);
   }
 
   Graph& graph_;
@@ -134,6 +133,11 @@ std::vector<int> Graph::readers(int value) const {
     if (o.residual == value || std::ranges::find(o.inputs, value) != o.inputs.end()) all.push_back(static_cast<int>(i));
   }
   return all;
+}
+
+int Graph::maker(int value) const {
+  auto const found = std::ranges::find(operators, value, &Operator::output);
+  return found == operators.end() ? -1 : static_cast<int>(found - operators.begin());
 }
 
 std::vector<double> doubles(const Tensor& t) { return t.cast(DType::f64).to_host<double>(); }

@@ -24,7 +24,7 @@ Conv2dShape turned(const Conv2dShape&);
 struct Dense {
   Tensor weight, bias;
 };
-/// y = x * scale + shift by channel; either may be undefined. Batch norm, normalisation, and a ReLU of its own.
+/// y = x * scale + shift by channel: batch norm, normalisation. Both undefined: a ReLU of its own.
 struct Affine {
   Tensor scale, shift;
 };
@@ -83,6 +83,8 @@ struct Graph {
   int input = -1, logits = -1;
   /// Operators that read a value, as an input or residual, in order.
   std::vector<int> readers(int value) const;
+  /// The place of the operator that makes it; -1 for images and constants.
+  int maker(int value) const;
 };
 
 /// A tensor's values in double, and back in f32.

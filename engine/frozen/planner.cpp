@@ -43,8 +43,8 @@ bool Planner::can_lie_in(const Operator& join, int value) const {
   if (in_place(value) || value == graph_.input || graph_.values[static_cast<size_t>(value)].constant.defined() ||
       std::ranges::count(join.inputs, value) != 1)
     return false;
-  auto const maker = std::ranges::find(graph_.operators, value, &Operator::output);
-  if (!maker->as<Convolution>() && !maker->as<Affine>() && !maker->as<Join>()) return false;
+  Operator const& maker = graph_.operators[static_cast<size_t>(graph_.maker(value))];
+  if (!maker.as<Convolution>() && !maker.as<Affine>() && !maker.as<Join>()) return false;
   for (int const reader : graph_.readers(value)) {
     Operator const& o = graph_.operators[static_cast<size_t>(reader)];
     if (o.residual == value || (!o.as<Affine>() && !o.as<Join>())) return false;
@@ -109,6 +109,9 @@ void Planner::write_as(int value, int other) {
 
 Buffer Planner::keep(size_t bytes) { return born(bytes); }
 Buffer Planner::scratch(size_t bytes) { return born(bytes); }
+Place Planner::scratch_like(const Place& p) {
+  return {scratch(static_cast<size_t>(p.rows * p.columns) * sizeof(float)), 0, p.rows, p.columns, p.columns};
+}
 void Planner::hold(Buffer b) { touch(b); }
 
 bool Planner::wanted(int value) const { return !graph_.values[static_cast<size_t>(value)].constant.defined(); }

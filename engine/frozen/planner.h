@@ -35,6 +35,7 @@ class Planner {
   void write_as(int value, int other);  ///< the same memory under another shape
   Buffer keep(size_t bytes);            ///< from now to this step's backward pass
   Buffer scratch(size_t bytes);         ///< now only
+  Place scratch_like(const Place&);     ///< the same rows, dense, now only
 
   // Backward.
   bool flows(int value) const { return gradient_of(value).buffer >= 0; }  ///< whether anything has been written yet

@@ -5,53 +5,28 @@ namespace mith::frozen {
 namespace {
 
 /// One call of a provider, chosen when it is planned.
-class ConvolutionCall {
+template <class Problem>
+class Call {
  public:
-  void plan(Planner& p, const Stream& stream, const Conv2dProblem& problem) {
+  void plan(Planner& p, const Stream& stream, const Problem& problem) {
     problem_ = problem;
     provider_ = &choose(stream.device, problem);
     size_t const bytes = provider_->workspace(stream.device, problem);
     if (bytes) scratch_ = p.scratch(bytes);
   }
   std::string_view by() const { return provider_ ? provider_->name() : ""; }
-  void run(const Memory& m, void* x, const Tensor& weight, void* y, const void* residual = nullptr) const {
-    Conv2dProblem problem = problem_;
+  /// The three operands in the provider's order; the residual of the epilogue, if it was planned.
+  void run(const Memory& m, void* a, void* b, void* c, const void* residual = nullptr) const {
+    Problem problem = problem_;
     problem.epilogue.residual = residual;
-    provider_->run(m.stream(), problem, x, weight.raw(), y, scratch_ < 0 ? nullptr : m.at(scratch_));
+    provider_->run(m.stream(), problem, a, b, c, scratch_ < 0 ? nullptr : m.at(scratch_));
   }
 
  private:
-  Conv2dProblem problem_;
-  const Conv2dProvider* provider_ = nullptr;
+  Problem problem_;
+  decltype(&choose(Device::cpu, Problem())) provider_ = nullptr;
   Buffer scratch_ = -1;
 };
-
-class MatmulCall {
- public:
-  void plan(Planner& p, const Stream& stream, const MatmulProblem& problem) {
-    problem_ = problem;
-    provider_ = &choose(stream.device, problem);
-    size_t const bytes = provider_->workspace(stream.device, problem);
-    if (bytes) scratch_ = p.scratch(bytes);
-  }
-  std::string_view by() const { return provider_ ? provider_->name() : ""; }
-  void run(const Memory& m, void* y, const void* a, const Tensor& b) const {
-    provider_->run(m.stream(), problem_, y, a, b.raw(), scratch_ < 0 ? nullptr : m.at(scratch_));
-  }
-
- private:
-  MatmulProblem problem_;
-  const MatmulProvider* provider_ = nullptr;
-  Buffer scratch_ = -1;
-};
-
-Place in_scratch(Planner& p, const Place& like) {
-  Place dense = like;
-  dense.buffer = p.scratch(static_cast<size_t>(like.rows * like.columns) * sizeof(float));
-  dense.offset = 0;
-  dense.pitch = dense.columns;
-  return dense;
-}
 
 std::string names_of(std::string_view forward, std::string_view backward) {
   return backward.empty() || forward == backward ? std::string(forward) : cat(forward, ", ", backward);
@@ -87,7 +62,7 @@ class ProductStep : public Step {
   /// Where the gradient behind the ReLU lies: in place, if products can read it there.
   void plan_gradient(Planner& p) {
     dy_ = p.gradient(operator_.output);
-    masked_ = dy_.dense() ? dy_ : in_scratch(p, dy_);
+    masked_ = dy_.dense() ? dy_ : p.scratch_like(dy_);
     if (operator_.relu) p.hold(signs_);
     if (operator_.residual >= 0)
       residual_gradient_.plan(p, operator_.output, masked_, operator_.residual,
@@ -112,7 +87,7 @@ class ConvolutionStep final : public ProductStep {
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
     Place const y = p.write(operator_.output);
     if (conv_.bias.defined()) problem.epilogue.bias = conv_.bias.raw();
-    y_ = writes_slice(problem, y) ? y : in_scratch(p, y);
+    y_ = writes_slice(problem, y) ? y : p.scratch_like(y);
     if (!y_.dense()) problem.epilogue.row_pitch = y_.pitch;
     adds_in_epilogue_ = operator_.residual >= 0 && residual_.pitch == y_.pitch;
     if (adds_in_epilogue_) problem.epilogue.residual = this;  // for the choice; the run has the address
@@ -122,7 +97,7 @@ class ConvolutionStep final : public ProductStep {
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
   void forward(const Memory& m) override {
-    forward_.run(m, m.at(x_), conv_.weight, m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
+    forward_.run(m, m.at(x_), conv_.weight.raw(), m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
     if (operator_.residual >= 0 && !adds_in_epilogue_) affine_relu_gradient(m, {y_, true}, residual_, nullptr);
     finish(m);
   }
@@ -139,7 +114,7 @@ class ConvolutionStep final : public ProductStep {
     } else {
       problem.pass = ConvPass::input_gradient;
       problem.shape = shape_of(p);
-      product_ = dx_.adds || !dx_.place.dense() ? in_scratch(p, dx_.place) : dx_.place;
+      product_ = dx_.adds || !dx_.place.dense() ? p.scratch_like(dx_.place) : dx_.place;
     }
     backward_.plan(p, conv_.weight.stream(), problem);
   }
@@ -147,9 +122,9 @@ class ConvolutionStep final : public ProductStep {
  protected:
   void input_gradient(const Memory& m, const Place& dy) const override {
     if (conv_.turned.defined())
-      backward_.run(m, m.at(dy), conv_.turned, m.at(product_));
+      backward_.run(m, m.at(dy), conv_.turned.raw(), m.at(product_));
     else
-      backward_.run(m, m.at(product_), conv_.weight, m.at(dy));
+      backward_.run(m, m.at(product_), conv_.weight.raw(), m.at(dy));
     if (product_ != dx_.place) affine_relu_gradient(m, dx_, product_, nullptr);
   }
 
@@ -173,7 +148,7 @@ class ConvolutionStep final : public ProductStep {
   Place x_, y_, residual_, product_;
   Planner::Target dx_;
   bool adds_in_epilogue_ = false;
-  ConvolutionCall forward_, backward_;
+  Call<Conv2dProblem> forward_, backward_;
 };
 
 class DenseStep final : public ProductStep {
@@ -192,7 +167,7 @@ class DenseStep final : public ProductStep {
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
   void forward(const Memory& m) override {
-    forward_.run(m, m.at(y_), m.at(x_), dense_.weight);
+    forward_.run(m, m.at(y_), m.at(x_), dense_.weight.raw());
     finish(m);
   }
 
@@ -207,19 +182,19 @@ class DenseStep final : public ProductStep {
 
  protected:
   void input_gradient(const Memory& m, const Place& dy) const override {
-    backward_.run(m, m.at(dx_.place), m.at(dy), dense_.weight);
+    backward_.run(m, m.at(dx_.place), m.at(dy), dense_.weight.raw());
   }
 
  private:
   const Dense& dense_;
   Place x_, y_;
   Planner::Target dx_;
-  MatmulCall forward_, backward_;
+  Call<MatmulProblem> forward_, backward_;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> make_product_step(const Graph&, const Operator& o) {
+std::unique_ptr<Step> make_product_step(const Operator& o) {
   if (o.as<Convolution>()) return std::make_unique<ConvolutionStep>(o);
   if (o.as<Dense>()) return std::make_unique<DenseStep>(o);
   return nullptr;

@@ -47,8 +47,8 @@ class Step {
   const Operator& operator_;
 };
 
-std::unique_ptr<Step> make_product_step(const Graph&, const Operator&);  ///< convolutions, dense layers; else null
-std::unique_ptr<Step> make_channel_step(const Operator&);                ///< activations, gates and means; else null
+std::unique_ptr<Step> make_product_step(const Operator&);  ///< convolutions, dense layers; else null
+std::unique_ptr<Step> make_channel_step(const Operator&);  ///< activations, gates and means; else null
 std::unique_ptr<Step> make_step(const Graph&, const Operator&);
 
 /// y = x * scale + shift and, with `relu`, its positive part; `signs` may be null.
@@ -82,6 +82,29 @@ class Written {
  private:
   Planner::Target target_;
   Place place_;
+};
+
+/// A step of one input whose backward kernel writes a dense gradient.
+class WritingStep : public Step {
+ public:
+  using Step::Step;
+  void plan_backward(Planner& p) final {
+    dy_ = p.gradient(operator_.output);
+    dx_.plan(p, operator_.inputs[0]);
+    hold(p);
+  }
+  void backward(const Memory& m) final {
+    write(m, dx_.at(m), m.at(dy_));
+    dx_.finish(m);
+  }
+
+ protected:
+  virtual void hold(Planner&) {}
+  virtual void write(const Memory&, float* dx, const float* dy) const = 0;
+
+ private:
+  Place dy_;
+  Written dx_;
 };
 
 }  // namespace mith::frozen

@@ -62,29 +62,6 @@ class AffineStep final : public Step {
   PassedOn passed_on_;
 };
 
-/// A step of one input whose backward kernel writes a dense gradient.
-class WritingStep : public Step {
- public:
-  using Step::Step;
-  void plan_backward(Planner& p) final {
-    dy_ = p.gradient(operator_.output);
-    dx_.plan(p, operator_.inputs[0]);
-    hold(p);
-  }
-  void backward(const Memory& m) final {
-    write(m, dx_.at(m), m.at(dy_));
-    dx_.finish(m);
-  }
-
- protected:
-  virtual void hold(Planner&) {}
-  virtual void write(const Memory&, float* dx, const float* dy) const = 0;
-
- private:
-  Place dy_;
-  Written dx_;
-};
-
 class MaxPoolStep final : public WritingStep {
  public:
   explicit MaxPoolStep(const Operator& o) : WritingStep(o), shape_(o.as<MaxPool>()->shape) {}
@@ -336,10 +313,7 @@ void PassedOn::run(const Memory& m) const {
 
 void Written::plan(Planner& p, int value) {
   target_ = p.target(value);
-  place_ = target_.place;
-  if (target_.adds)
-    place_ = {p.scratch(static_cast<size_t>(place_.rows * place_.columns) * sizeof(float)), 0, place_.rows,
-              place_.columns, place_.columns};
+  place_ = target_.adds ? p.scratch_like(target_.place) : target_.place;
 }
 
 void Written::finish(const Memory& m) const {
@@ -347,7 +321,7 @@ void Written::finish(const Memory& m) const {
 }
 
 std::unique_ptr<Step> make_step(const Graph& graph, const Operator& o) {
-  if (auto step = make_product_step(graph, o)) return step;
+  if (auto step = make_product_step(o)) return step;
   if (auto step = make_channel_step(o)) return step;
   if (o.as<Affine>()) return std::make_unique<AffineStep>(o);
   if (o.as<MaxPool>()) return std::make_unique<MaxPoolStep>(o);

@@ -11,8 +11,6 @@ const Kernel<T*, const T*, Curve, double, int64_t> forward_kernel{"activation_fo
 template <class T>
 const Kernel<T*, const T*, const T*, Curve, double, int64_t> backward_kernel{"activation_backward", dtype_of<T>};
 
-bool output_tells_slope(Curve c) { return c == Curve::relu6 || c == Curve::sigmoid || c == Curve::tanh; }
-
 template <class N>
 Tensor apply(const char* op, const Tensor& x, N node) {
   OperatorScope const scope(op);
