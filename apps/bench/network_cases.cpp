@@ -276,12 +276,12 @@ void add_all(std::vector<KernelCase>& cases, int priority) {
 
 /// The passes of frozen networks.
 void add_frozen(std::vector<KernelCase>& cases) {
-  static constexpr int64_t rows = 65536, channels = 64;
+  constexpr int64_t channels = 64;
   std::string const shape = "64 Ki x 64";
   using Forward =
       Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
   cases.push_back(make_case<Forward>("affine_relu_forward", shape, 1, [](Operands& o, auto run) {
-    int64_t const n = o.extent(rows);
+    int64_t const n = o.extent(65536);
     float *const y = o.empty<float>(n * channels), *const x = o.values<float>(n * channels);
     const float *const scale = o.values<float>(channels), *const shift = o.values<float>(channels);
     uint32_t* const signs = o.empty<uint32_t>((n + 31) / 32 * channels);
@@ -290,7 +290,7 @@ void add_frozen(std::vector<KernelCase>& cases) {
   using Backward =
       Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
   cases.push_back(make_case<Backward>("affine_relu_backward", shape, 1, [](Operands& o, auto run) {
-    int64_t const n = o.extent(rows);
+    int64_t const n = o.extent(65536);
     float *const dx = o.empty<float>(n * channels), *const dy = o.values<float>(n * channels);
     const float* const scale = o.values<float>(channels);
     const uint32_t* const signs = o.sequence<uint32_t>((n + 31) / 32 * channels, 2654435761u);

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 
-from compare_pytorch import ROOT, WORKER, Engine, commit, measure, processor, replace_on_page, settings
+from compare_pytorch import ROOT, WORKER, Engine, commit, measure, processor, replace_on_page, timing
 
 DATA = ROOT.parent / "shared" / "data"
 NETS = {  # trained with these; the number of images of a round and of Square's queries
@@ -29,7 +29,8 @@ NETS = {  # trained with these; the number of images of a round and of Square's 
     "resnet18": {"data": DATA / "bloodmnist_28.npz", "size": 64, "train": ["--size", 64, "--epochs", 1], "limit": 128,
                  "queries": 100},
 }
-CODE = ["plain", "folded", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
+ROWS = ["plain", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
+CODE = ROWS + ["folded"]
 EPS = 8 / 255
 SMALL = 1 / 2550  # so small that Square fools next to no image, and all queries are spent on those that were right
 # By which the engines' passes may differ: the clean pass that not all make, and images that other rounding fools.
@@ -64,9 +65,8 @@ def mithridate(options, work, model):
     for extra in [""] + options.mith:
         yield Engine(f"Mithridate {extra}".strip(),
                      [options.bin / "mith-bench", "attack", "--wait", "--threads", options.threads, "--batch",
-                      work["batch"], "--data", work["data"], "--model",
-                      work.get("model", model), "--attack", spec, "--limit",
-                      work["limit"], *extra.split()])
+                      work["batch"], "--data", work["data"], "--model", work.get("model", model), "--attack", spec,
+                      "--limit", work["limit"], *extra.split()])
 
 
 def has_torchattacks(python):
@@ -75,7 +75,7 @@ def has_torchattacks(python):
 
 def pytorch(options, work, model, images):
     for python in dict.fromkeys(options.python + options.newest):
-        for by in options.by or ["plain", "frozen", "torchattacks"]:
+        for by in options.by or ROWS:
             if by == "torchattacks" and not has_torchattacks(python):
                 continue
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
@@ -95,7 +95,7 @@ def pytorch(options, work, model, images):
             yield engine
 
 
-def compare(options, work, prepare=prepared):
+def compare(options, work, prepare):
     model, images = prepare(options, work["net"])
     engines = []
     with contextlib.ExitStack() as stack:
@@ -124,7 +124,8 @@ def works(options):
             limit = options.limit or (options.batch if name == "square" else setup["limit"])
             spec = attack["spec"].format(queries=queries)
             extra = {"queries": queries} if name == "square" else {}
-            yield {"net": net, "data": str(setup["data"]), "batch": options.batch, "attack": name, "spec": spec, "options": {**attack["options"], **extra}, "limit": limit,
+            yield {"net": net, "data": str(setup["data"]), "batch": options.batch, "attack": name, "spec": spec,
+                   "options": {**attack["options"], **extra}, "limit": limit,
                    "title": f"`{spec}` on {limit} images of {setup['data'].name}, `{net}` at {setup['size']} pixels, "
                             f"batch {options.batch}"}
 
@@ -135,16 +136,13 @@ def table(work):
              "| engine | chosen | median s | range s | images/s | time relative to Mithridate | passes an image | "
              "accuracy left |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        seconds, median = row["seconds"], row["median_seconds"]
-        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
-                     f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} | "
-                     f"{row['forwards']:.1f} | {row['accuracy']:.3f} |")
+        lines.append(timing(row, rows[0]) + f"{row['forwards']:.1f} | {row['accuracy']:.3f} |")
     return "\n".join(lines)
 
 
-def content(result):
+def content(result, as_table=table):
     return "\n\n".join([f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} "
-                        f"threads, medians of {result['rounds']} alternating rounds.", *map(table, result["works"])])
+                        f"threads, medians of {result['rounds']} alternating rounds.", *map(as_table, result["works"])])
 
 
 def parse_options():
@@ -179,12 +177,12 @@ def parse_options():
     return options
 
 
-def measured(options):
+def measured(options, works=works, prepare=prepared):
     result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
               "threads": options.threads, "rounds": options.rounds, "works": []}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     for work in works(options):
-        result["works"].append({**work, "rows": compare(options, work)})
+        result["works"].append({**work, "rows": compare(options, work, prepare)})
         options.json.write_text(json.dumps(result, indent=1) + "\n")  # what is measured is kept if the next one fails
     return result
 

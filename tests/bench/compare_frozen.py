@@ -9,15 +9,13 @@ Real images, enlarged; fresh weights, the same on both sides (a training would t
 them). The rest is as in compare_attacks.py. Writes a JSON file and the tables of docs/performance.md.
 """
 import argparse
-import datetime
-import json
 import pathlib
 import sys
 
 import numpy as np
 
-from compare_attacks import DATA, EPS, compare, run
-from compare_pytorch import ROOT, commit, processor, replace_on_page, settings
+from compare_attacks import DATA, EPS, content, measured, run
+from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
 SOURCE, SIZE, CLASSES = DATA / "bloodmnist_28.npz", 224, 8
@@ -29,9 +27,13 @@ def enlarged(images):
     return images.repeat(SIZE // images.shape[1], axis=1).repeat(SIZE // images.shape[2], axis=2)
 
 
+def folder_of(options, net):
+    return options.runs / f"{net}-{options.batch}"
+
+
 def prepared(options, net):
     """The folder of a network's weights, and that of the images, both as both sides read them."""
-    folder = options.runs / net
+    folder = folder_of(options, net)
     if not (folder / "model.safetensors").exists():
         folder.mkdir(parents=True, exist_ok=True)
         archive = np.load(SOURCE)
@@ -57,7 +59,7 @@ def data(options):
 def works(options):
     for net in options.net or NETS:
         yield {"net": net, "attack": "pgd", "data": str(data(options)), "batch": options.batch, "limit": options.batch,
-               "model": f"{net}@{options.runs / net / 'model.safetensors'}",
+               "model": f"{net}@{folder_of(options, net) / 'model.safetensors'}",
                "spec": SPEC, "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10},
                "title": f"`{net}`, `{SPEC}`, {SIZE} x {SIZE} pixels, batch {options.batch}"}
 
@@ -65,20 +67,11 @@ def works(options):
 def table(work):
     rows = work["rows"]
     lines = [f"### {work['title']}", "",
-             "| engine | chosen | median s | range s | images/s | time relative to frozen | peak resident MiB |",
+             "| engine | chosen | median s | range s | passes/s | time relative to frozen | peak resident MiB |",
              "|---|---|---|---|---|---|---|"]
     for row in rows:
-        seconds, median = row["seconds"], row["median_seconds"]
-        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
-                     f"{row['images_per_second'] * 10:.1f} | {median / rows[0]['median_seconds']:.2f} | "
-                     f"{row['peak_resident_mib']:.0f} |")
+        lines.append(timing(row, rows[0], passes=10) + f"{row['peak_resident_mib']:.0f} |")
     return "\n".join(lines)
-
-
-def content(result):
-    return "\n\n".join([f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} "
-                        f"threads, medians of {result['rounds']} alternating rounds; images/s count a pass of one step.",
-                        *map(table, result["works"])])
 
 
 def parse_options():
@@ -106,15 +99,10 @@ def parse_options():
 
 def main():
     options = parse_options()
-    result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
-              "threads": options.threads, "rounds": options.rounds, "works": []}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    for work in works(options):
-        result["works"].append({**work, "rows": compare(options, work, prepared)})
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    page = content(measured(options, works, prepared), table)
     if not options.no_page and not options.net:
-        replace_on_page("compare_frozen", content(result))
-    print(content(result))
+        replace_on_page("compare_frozen", page)
+    print(page)
 
 
 if __name__ == "__main__":

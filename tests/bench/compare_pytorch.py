@@ -174,6 +174,14 @@ def providers(layers):
     return "; ".join(text)
 
 
+def timing(row, first, passes=1):
+    """The cells that every table begins with; images/s count `passes` of an image."""
+    seconds, median = row["seconds"], row["median_seconds"]
+    rate = row["images_per_second"] * passes
+    return (f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
+            f"{rate:.{0 if passes == 1 else 1}f} | {median / first['median_seconds']:.2f} | ")
+
+
 def table(result, work):
     rows = result[work]
     kind = kind_of(work)
@@ -182,10 +190,7 @@ def table(result, work):
              "| engine | chosen | median s | range s | images/s | time relative to Mithridate | by fastest rounds |" +
              (" peak resident MiB |" if memory else ""), "|---|---|---|---|---|---|---|" + ("---|" if memory else "")]
     for row in rows:
-        seconds, median = row["seconds"], row["median_seconds"]
-        lines.append(f"| {row['engine']} | {settings(row)} | {median:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | "
-                     f"{row['images_per_second']:.0f} | {median / rows[0]['median_seconds']:.2f} | "
-                     f"{min(seconds) / min(rows[0]['seconds']):.2f} |" +
+        lines.append(timing(row, rows[0]) + f"{min(row['seconds']) / min(rows[0]['seconds']):.2f} |" +
                      (f" {row['peak_resident_mib']:.0f} |" if memory else ""))
     if memory:
         return "\n".join(lines + ["", f"Mithridate's layers: {providers(rows[0]['ready'].get('layers', []))}."])

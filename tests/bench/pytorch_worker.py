@@ -6,7 +6,8 @@ Request: {"work": "train" | "attack" | "network", "net": NAME, "size": N, "data"
 "batch": N, "limit": N, "attack": {"eps", "alpha", "steps"}, "threads": N, "flush_denormal": bool,
 "configuration": {...} or null, "quick": bool}
 For {"work": "named"}, "data" is a folder with images.npy and labels.npy, "attack" has a "name", and "by" says whose code
-runs: "plain" (pytorch_attacks.py), "folded" (the same on a network whose batch norms are folded), "frozen" (the same on a frozen TorchScript of the network) or "torchattacks".
+runs: "plain" (pytorch_attacks.py), "folded" (the same on a network whose batch norms are folded), "frozen" (the same on
+a frozen TorchScript of the network) or "torchattacks".
 """
 import json
 import pathlib
@@ -20,7 +21,6 @@ import numpy as np  # noqa: E402
 import pytorch_attacks  # noqa: E402
 import reference  # noqa: E402
 import torch  # noqa: E402
-import torch.fx.experimental.optimization  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 CAN_COMPILE = hasattr(torch, "compile")
@@ -176,7 +176,8 @@ class Named:
         y = torch.from_numpy(np.load(folder / "labels.npy")[: request["limit"]])
         network = reference.load_network(request["model"]).eval().requires_grad_(False)
         if request["by"] == "folded":
-            network = torch.fx.experimental.optimization.fuse(network).requires_grad_(False)
+            from torch.fx.experimental import optimization
+            network = optimization.fuse(network).requires_grad_(False)
         if configuration["channels_last"]:
             network = network.to(memory_format=torch.channels_last)
         self.batches = [(laid_out(a, configuration), b) for a, b in zip(x.split(request["batch"]),
