@@ -4,14 +4,15 @@
 
 namespace mith::MITH_SPACE {
 
-/// Smaller and larger of two values; NaN in either stays NaN.
+/// Smaller and larger of two values; NaN in either stays NaN. Both comparisons are made, always: with || between them
+/// g++ does not vectorise the loop around.
 template <class T>
 MITH_DEVICE T kmin(T a, T b) {
-  return (a < b || a != a) ? a : b;
+  return ((a < b) | (a != a)) ? a : b;
 }
 template <class T>
 MITH_DEVICE T kmax(T a, T b) {
-  return (a > b || a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 /// v limited to [low, high]; NaN stays NaN.
 template <class T>

@@ -21,7 +21,7 @@ __global__ void affine_relu_forward(float* y, uint32_t* __restrict__ signs, cons
         [&](int64_t r, int64_t c) {
           float v = x[(first + r) * x_pitch + c];
           if (scales) v = v * scale[c] + shift[c];
-          y[(first + r) * y_pitch + c] = rectifies && v <= 0 ? 0.0f : v;  // NaN stays
+          y[(first + r) * y_pitch + c] = rectifies ? kmax(v, 0.0f) : v;
           return v > 0;
         },
         [&](int64_t c, uint32_t bits) {

@@ -4,13 +4,8 @@
 namespace mith::MITH_SPACE {
 
 __global__ void relu_in_place(float* y, int64_t rows, int64_t columns, int64_t pitch) {
-  for (auto r : grid_rows(rows)) {
-    float* const row = y + r * pitch;
-    for (auto c : row_cols(columns)) {
-      float const v = row[c];
-      row[c] = v <= 0 ? 0.0f : v;  // NaN stays
-    }
-  }
+  for (auto r : grid_rows(rows))
+    for (auto c : row_cols(columns)) y[r * pitch + c] = kmax(y[r * pitch + c], 0.0f);
 }
 
 /// Rows of `columns` elements, `pitch` apart.
