@@ -43,7 +43,7 @@ void declare(CommandLine& line, AttackAppOptions& o) {
   line.integer("--batch", o.batch, 1, 65536, "images at a time");
   line.flag("--resume", o.resume, "go on where the same command was interrupted");
   line.flag("--force", o.force, "start anew over what an interrupted run left in --out");
-  line.flag("--eager", o.eager, "the network as it is, never a frozen graph (this version has no other)");
+  line.flag("--eager", o.eager, "run networks operator by operator instead of frozen");
 }
 
 void check_options(const AttackAppOptions& o) {
@@ -94,6 +94,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   }
   add_masking_warnings(saved.report.rows);
   saved.report.configuration = build_information();
+  saved.report.configuration["eager"] = o.eager;
   if (!crafter.report().empty()) saved.report.configuration["crafting"] = crafter.report();
   saved.json = to_json(saved.report);
   for (size_t i = 0; i < extras.size(); ++i) saved.json["rows"][i + 1].update(extras[i]);
@@ -123,8 +124,8 @@ int attack(int argc, char** argv) {
     return 0;
   }
   check_options(o);
-  Model const model = open_model(o.model);
-  Surrogates const surrogates(o.surrogates, o.ensemble, {&model});
+  Model const model = open_model(o.model, o.eager);
+  Surrogates const surrogates(o.surrogates, o.ensemble, o.eager, {&model});
   ImageSet const images = open_part(o.data, model, {.limit = o.limit, .strict = line.common.strict});
   Crafter crafter({.craft = o.craft,
                    .data = o.data,
@@ -141,7 +142,8 @@ int attack(int argc, char** argv) {
                            .images = {&images},
                            .crafting_images = crafting_images,
                            .batch = o.batch,
-                           .ensemble = o.ensemble},
+                           .ensemble = o.ensemble,
+                           .eager = o.eager},
                           line.common);
   AttackState state(out, "mith-attack", key, o.resume, o.force);
   Classifier* const surrogate = surrogates.empty() ? nullptr : surrogates.classifiers().front();

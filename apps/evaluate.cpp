@@ -47,7 +47,7 @@ void declare(CommandLine& line, EvaluateOptions& o) {
   line.flag("--oblivious", o.oblivious, "attack without knowing the defence");
   line.flag("--resume", o.resume, "go on where the same command was interrupted");
   line.flag("--force", o.force, "start anew over what an interrupted run left in --report");
-  line.flag("--eager", o.eager, "the network as it is, never a frozen graph (this version has no other)");
+  line.flag("--eager", o.eager, "run networks operator by operator instead of frozen");
   line.flag("--repeat-seed000-error", o.divide_twice,
             "for docs/findings.md only: wrong on purpose, divides the images by 255 before the model does");
 }
@@ -157,9 +157,9 @@ int evaluate(int argc, char** argv) {
   require_universal(o.craft, o.attacks);
 
   std::vector<Model> models;
-  for (const std::string& name : o.models) models.push_back(open_model(name));
+  for (const std::string& name : o.models) models.push_back(open_model(name, o.eager));
   auto const targets = pointers_to(models);
-  Surrogates const surrogates(o.surrogates, o.ensemble, targets);
+  Surrogates const surrogates(o.surrogates, o.ensemble, o.eager, targets);
   PartOptions const part{.limit = o.limit, .strict = line.common.strict};
   std::vector<ImageSet> images;
   images.reserve(models.size());
@@ -184,7 +184,8 @@ int evaluate(int argc, char** argv) {
                               .crafting_images = crafter.sets_for(targets, o.attacks),
                               .batch = o.batch,
                               .ensemble = o.ensemble,
-                              .divide_twice = o.divide_twice};
+                              .divide_twice = o.divide_twice,
+                              .eager = o.eager};
   std::optional<OutputFolder> report_folder, dump_folder;
   if (!o.report.empty()) report_folder.emplace(o.report);
   if (!o.dump.empty()) dump_folder.emplace(o.dump);
@@ -200,6 +201,7 @@ int evaluate(int argc, char** argv) {
       crafter);
   add_masking_warnings(report.rows);
   report.configuration = build_information();
+  report.configuration["eager"] = o.eager;
   if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
   if (report_folder) {

@@ -283,6 +283,7 @@ Json key_of(const AttackCommand& command, const CommonOptions& common) {
           {"images", fingerprints(command.images)},
           {"crafting images", fingerprints(command.crafting_images)},
           {"batch", command.batch},
+          {"eager", command.eager},
           {"seed", common.seed},
           {"device", name_of(default_device())},
           {"provider", common.providers}};

@@ -68,7 +68,7 @@ struct AttackCommand {
   std::string data, craft;
   std::vector<const ImageSet*> images, crafting_images;  ///< as each of the models takes them
   int64_t batch = 0;
-  bool ensemble = false, divide_twice = false;
+  bool ensemble = false, divide_twice = false, eager = false;
 };
 Json key_of(const AttackCommand&, const CommonOptions&);
 

@@ -6,6 +6,7 @@
 
 #include "apps/common/command_line.h"
 #include "engine/files/files.h"
+#include "engine/frozen/frozen.h"
 #include "engine/spec/spec.h"
 #include "engine/train/progress.h"
 
@@ -94,7 +95,20 @@ bool same_source(const std::string& a, const std::string& b) {
   return fs::exists(a, error) && fs::exists(b, error) && fs::equivalent(a, b, error);
 }
 
-Model open_model(const std::string& text) {
+namespace {
+
+std::unique_ptr<Classifier> classifier_of(Network& network, const std::string& name, bool eager) {
+  if (!eager) try {
+      return std::make_unique<FrozenNetwork>(network, name);
+    } catch (const Error& e) {
+      warn(cat(name, " runs operator by operator: ", e.what()));
+    }
+  return std::make_unique<NetworkClassifier>(network, name, NetworkClassifier::fixed);
+}
+
+}  // namespace
+
+Model open_model(const std::string& text, bool eager) {
   std::error_code error;
   size_t const at = fs::exists(text, error) ? std::string::npos : text.find('@');
   if (at != std::string::npos) require_classifier(text.substr(0, at));  // before its weights are asked for more
@@ -104,7 +118,7 @@ Model open_model(const std::string& text) {
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
   require_classifier(model.network->spec());
-  model.classifier = std::make_unique<NetworkClassifier>(*model.network, text, NetworkClassifier::fixed);
+  model.classifier = classifier_of(*model.network, text, eager);
   if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
   return model;
 }

@@ -14,12 +14,13 @@ namespace mith {
 struct Model {
   std::string name;  ///< as the command line has it
   std::unique_ptr<Network> network;
-  std::unique_ptr<NetworkClassifier> classifier;
+  std::unique_ptr<Classifier> classifier;
   Json configuration;  ///< the run's config.json; null for bare weights
 };
 
-/// A run folder or NET@weights.safetensors. Throws UsageError naming it, also for a `+defence` suffix.
-Model open_model(const std::string& text);
+/// A run folder or NET@weights.safetensors. Its classifier is frozen, unless `eager` or, with a warning, if that cannot
+/// be. Throws UsageError naming it, also for a `+defence` suffix.
+Model open_model(const std::string& text, bool eager = false);
 
 /// A run's config.json; null without one. UsageError if it is no JSON.
 Json configuration_of(const std::filesystem::path& run);

@@ -5,8 +5,9 @@
 
 namespace mith {
 
-Surrogates::Surrogates(const std::vector<std::string>& names, bool ensemble, const std::vector<const Model*>& targets) {
-  for (const std::string& name : names) models_.push_back(open_model(name));
+Surrogates::Surrogates(const std::vector<std::string>& names, bool ensemble, bool eager,
+                       const std::vector<const Model*>& targets) {
+  for (const std::string& name : names) models_.push_back(open_model(name, eager));
   for (const Model& model : models_)
     for (const Model* target : targets) require_same_images(model, *target);
   if (!ensemble) return;
