@@ -10,10 +10,7 @@
 #include "apps/common/inputs.h"
 #include "apps/common/registry_help.h"
 #include "apps/common/training.h"
-#include "attacks/attack.h"
 #include "data/dataset.h"
-#include "engine/frozen/frozen.h"
-#include "engine/ops/arithmetic.h"
 #include "engine/train/progress.h"
 
 namespace mith {
@@ -24,7 +21,8 @@ using bench::Task;
 
 struct Options {
   std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
-  int64_t batch = 0, rounds = 5, limit = 512, size = 224;
+  std::string trace;
+  int64_t batch = 0, rounds = 5, limit = 512, size = 224, layers = 12;
   bool wait = false, eager = false;
   bench::KernelOptions kernels;
 };
@@ -63,79 +61,6 @@ class TrainTask final : public Task {
   int64_t done_ = 0;
 };
 
-/// The attack in its training form: every image is attacked with all steps and the last iterate returned.
-class AttackTask final : public Task {
- public:
-  AttackTask(const Options& o, std::unique_ptr<Network> network, const ImageSet& test, int64_t seed)
-      : network_(std::move(network)),
-        classifier_(classifier_of(*network_, o.eager)),
-        eager_(o.eager),
-        attack_(make_attack(o.attack)),
-        source_(test.source) {
-    options_.evaluation = false;
-    options_.seed = static_cast<uint64_t>(seed);
-    ImageSource const images(test);
-    batch_ = o.batch ? o.batch : 128;
-    images_ = std::min(o.limit, images.size());
-    require(images_ > 0, "--data ", o.data, ": its test part is empty");
-    for (int64_t first = 0; first < images_; first += batch_) {
-      std::vector<int64_t> positions;
-      for (int64_t i = first; i < std::min(first + batch_, images_); ++i) positions.push_back(i);
-      batches_.push_back(images.batch(positions, false, {}));
-    }
-  }
-
-  Round run() override {
-    std::vector<Tensor> adversarial;
-    int64_t const before = classifier_->usage().forwards;
-    auto const start = std::chrono::steady_clock::now();
-    for (const Batch& batch : batches_) adversarial.push_back(attack_->run(*classifier_, batch, options_).adversarial);
-    synchronize(stream_of(default_device()));
-    std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
-    int64_t const forwards = classifier_->usage().forwards - before;
-    return {.seconds = seconds.count(),
-            .images = images_,
-            .accuracy = accuracy(adversarial),
-            .peak_resident_mib = bench::peak_resident_mib(),
-            .forwards = static_cast<double>(forwards) / static_cast<double>(images_)};
-  }
-
-  Json describe() const override {
-    return {{"benchmark", "attack"},
-            {"net", network_->spec()},
-            {"data", source_},
-            {"attack", attack_->spec()},
-            {"images", images_},
-            {"batch", batch_},
-            {"executor", eager_ ? "eager" : "frozen"},
-            {"counted", "all steps on every image; no evaluation bookkeeping"}};
-  }
-
- private:
-  static std::unique_ptr<Classifier> classifier_of(Network& network, bool eager) {
-    if (eager) return std::make_unique<NetworkClassifier>(network, "network", NetworkClassifier::fixed);
-    return std::make_unique<FrozenNetwork>(network);
-  }
-  double accuracy(const std::vector<Tensor>& adversarial) {
-    int64_t right = 0;
-    for (size_t i = 0; i < batches_.size(); ++i) {
-      auto const predicted = argmax(classifier_->logits({adversarial[i], batches_[i].y, batches_[i].ids}));
-      auto const found = predicted.to_host<int32_t>(), wanted = batches_[i].y.to_host<int32_t>();
-      for (size_t j = 0; j < found.size(); ++j) right += found[j] == wanted[j];
-    }
-    return static_cast<double>(right) / static_cast<double>(images_);
-  }
-
-  std::unique_ptr<Network> network_;
-  std::unique_ptr<Classifier> classifier_;
-  bool eager_;
-  std::unique_ptr<Attack> attack_;
-  std::string source_;
-  AttackOptions options_;
-  std::vector<Batch> batches_;
-  int64_t batch_ = 0, images_ = 0;
-};
-
 /// Answers every line on stdin with one round, as a line of JSON: for scripts that alternate several programs.
 void measure_on_request(Task& task) {
   task.run();
@@ -165,32 +90,56 @@ void print_table(const Json& result) {
               << layer.value("input_gradient", "") << ' ' << layer.value("weight_gradient", "") << '\n';
 }
 
-void measure(Task& task, int64_t rounds, bool json) {
-  task.run();  // warms up
+struct Timing {
   std::vector<double> seconds;
   double accuracy = 0;
-  for (int64_t i = 0; i < rounds; ++i) {
-    Round const round = task.run();
-    seconds.push_back(round.seconds);
-    accuracy = round.accuracy;
-  }
-  std::vector<double> sorted = seconds;
+};
+
+/// Rounds alternate between the tasks, so that a slow moment of the machine meets all.
+std::vector<Timing> time_tasks(const std::vector<Task*>& tasks, int64_t rounds) {
+  std::vector<Timing> timings(tasks.size());
+  for (Task* task : tasks) task->run();  // warms up
+  for (int64_t i = 0; i < rounds; ++i)
+    for (size_t j = 0; j < tasks.size(); ++j) {
+      Round const round = tasks[j]->run();
+      timings[j].seconds.push_back(round.seconds);
+      timings[j].accuracy = round.accuracy;
+    }
+  return timings;
+}
+
+Json result_of(const Task& task, const Timing& timing) {
+  std::vector<double> sorted = timing.seconds;
   std::sort(sorted.begin(), sorted.end());
   double const median = (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
-
   Json result = task.describe();
-  result["seconds"] = seconds;
+  result["seconds"] = timing.seconds;
   result["median_seconds"] = median;
   result["least_seconds"] = sorted.front();
   result["most_seconds"] = sorted.back();
   result["images_per_second"] = result["images"].get<double>() / median;
-  result["accuracy"] = accuracy;
+  result["accuracy"] = timing.accuracy;
   result["threads"] = threads();
   result["build"] = build_information();
-  if (json)
+  return result;
+}
+
+/// Measures a task; in `beside` the same work otherwise done, in rounds that alternate with it.
+void measure(Task& task, Task* beside, const Options& o, bool json) {
+  std::vector<Task*> tasks{&task};
+  if (beside) tasks.push_back(beside);
+  auto const timings = time_tasks(tasks, o.rounds);
+  Json result = result_of(task, timings[0]);
+  if (beside) result["beside"] = result_of(*beside, timings[1]);
+  Json const profile = task.profile(o.trace);
+  if (!profile.is_null()) result["profile"] = profile;
+  if (json) {
     std::cout << result.dump(2) << '\n';
-  else
-    print_table(result);
+    return;
+  }
+  print_table(result);
+  if (beside) print_table(result["beside"]);
+  if (!profile.is_null()) std::cout << bench::profile_table(profile, o.layers);
 }
 
 int run_bench(int argc, char** argv) {
@@ -199,6 +148,7 @@ int run_bench(int argc, char** argv) {
       "How fast training, attacks, networks and kernels are here: mith-bench train|attack|network|kernels [options]",
       "  mith-bench train --data pneumoniamnist.npz --net cnn --rounds 9\n"
       "  mith-bench attack --model runs/a --data pneumoniamnist.npz --attack pgd:steps=10\n"
+      "  mith-bench attack --net resnet18 --data synthetic:histology --trace steps.json\n"
       "  mith-bench network --net resnet50 --size 224 --batch 8\n"
       "  mith-bench kernels --filter linf,conv2d --markdown\n"
       "  mith-bench kernels --budget 600 --resume kernels.jsonl --json > kernels.json");
@@ -212,7 +162,9 @@ int run_bench(int argc, char** argv) {
                "epochs, attack passes or readings of a kernel, after one that warms up");
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
   line.integer("--size", o.size, 8, 4096, "network: images of N x N x 3");
-  line.flag("--eager", o.eager, "attack: the network operator by operator instead of frozen");
+  line.flag("--eager", o.eager, "attack: only the network operator by operator, not the frozen one beside it");
+  line.integer("--layers", o.layers, 0, INT64_MAX, "attack: steps of the frozen network to list, the slowest first");
+  line.text("--trace", o.trace, "FILE", "attack: when every step of one batch ran, for chrome://tracing or Perfetto");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
   line.text("--filter", o.kernels.filter, "PARTS", "kernels: only rows whose name or shape contains one of these");
   line.number("--budget", o.kernels.budget, 0, 1e6, "kernels: begin no new row after this many seconds; 0: no limit");
@@ -233,6 +185,8 @@ int run_bench(int argc, char** argv) {
     std::cout << *help;
     return 0;
   }
+  require(o.trace.empty() || (mode == "attack" && !o.eager && !o.wait),
+          "--trace: goes with attack, and its frozen network");
   require(!mode.empty(), "say what to measure: train, attack, network or kernels (--help lists the options)");
   require(mode == "train" || mode == "attack" || mode == "network" || mode == "kernels", "unknown benchmark '", mode,
           "'", suggestion(mode, {"train", "attack", "network", "kernels"}));
@@ -245,26 +199,38 @@ int run_bench(int argc, char** argv) {
 
   set_quiet(true);
   require_classifier(o.net);
-  DataParts parts;  // tasks refer to it
-  std::unique_ptr<Task> task;
+  DataParts parts;  // tasks refer to these
+  std::unique_ptr<Network> network;
+  std::unique_ptr<Task> task, beside;
   if (mode == "network") {
     task = bench::network_task(o.net, o.size, o.batch ? o.batch : 8, line.common.seed);
-  } else if (mode == "attack" && !o.model.empty()) {  // images of the size that the model takes
-    Model model = open_model(o.model);
-    ImageSet const test = open_part(o.data, model, {.strict = line.common.strict});
-    task = std::make_unique<AttackTask>(o, std::move(model.network), test, line.common.seed);
-  } else {
+  } else if (mode == "train") {
     parts = load_data(o.data, {.strict = line.common.strict});
-    if (mode == "train")
-      task = std::make_unique<TrainTask>(o, parts, line.common.seed);
-    else
-      task = std::make_unique<AttackTask>(o, build_network({.net = o.net}, nullptr, parts, line.common.seed),
-                                          parts.test, line.common.seed);
+    task = std::make_unique<TrainTask>(o, parts, line.common.seed);
+  } else {
+    ImageSet test;
+    if (o.model.empty()) {
+      parts = load_data(o.data, {.strict = line.common.strict});
+      network = build_network({.net = o.net}, nullptr, parts, line.common.seed);
+      test = parts.test;
+    } else {  // images of the size that the model takes
+      Model model = open_model(o.model, true);
+      test = open_part(o.data, model, {.strict = line.common.strict});
+      network = std::move(model.network);
+    }
+    bench::AttackTaskOptions options{.attack = o.attack,
+                                     .batch = o.batch ? o.batch : 128,
+                                     .limit = o.limit,
+                                     .seed = line.common.seed,
+                                     .eager = o.eager};
+    task = attack_task(*network, test, options);
+    options.eager = true;
+    if (!o.eager && !o.wait) beside = attack_task(*network, test, options);
   }
   if (o.wait)
     measure_on_request(*task);
   else
-    measure(*task, o.rounds, line.common.json);
+    measure(*task, beside.get(), o, line.common.json);
   return 0;
 }
 

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 
+#include "attacks/attack.h"
 #include "engine/frozen/plan.h"
 #include "engine/ops/ops.h"
+#include "engine/tensor/allocator.h"
 #include "tests/golden_fixtures.h"
 #include "tests/guarded.h"
+#include "tests/universal_fixtures.h"
 
 using namespace mith;
 using namespace mith::golden;
@@ -79,7 +82,7 @@ TEST_CASE("frozen networks give the eager network's logits, losses and input gra
     CHECK(frozen.classes() == 2);
     CHECK(frozen.name() == "name");
     CHECK(frozen.image_shape() == eager.image_shape());
-    for (int64_t const n : {3, 9, 1}) {  // nine are planned as ten
+    for (int64_t const n : {3, 9, 1}) {
       CAPTURE(n);
       Batch const b = batch_of(net, n);
       Want const all{.logits = true, .loss = true, .input_gradient = true, .features = {}};
@@ -93,6 +96,19 @@ TEST_CASE("frozen networks give the eager network's logits, losses and input gra
       CHECK(again.input_gradient.to_host<float>() == got.input_gradient.to_host<float>());
     }
   }
+}
+
+TEST_CASE("a batch that has no plan of its size is filled up") {
+  Net const net{"cnn", 12, 1};
+  auto const network = make(net);
+  NetworkClassifier eager(*network);
+  FrozenNetwork frozen(*network);
+  CHECK(frozen.plan(32).batch() == 32);
+  CHECK(frozen.plan(33).batch() == 34);
+  CHECK(frozen.plan(128).batch() == 128);
+  Batch const b = batch_of(net, 33);
+  Want const want{.logits = true, .loss = true, .input_gradient = true, .features = {}};
+  check_alike(frozen.evaluate(b, Loss{.labels = b.y}, want), eager.evaluate(b, Loss{.labels = b.y}, want));
 }
 
 TEST_CASE("frozen networks take every cotangent") {
@@ -163,6 +179,67 @@ TEST_CASE("a plan keeps a bit of each ReLU's elements, and uses memory again") {
   // An image more takes what is kept of it and, in f32, no more than four of the largest activations.
   size_t const eight_more = frozen.plan(16).arena_bytes() - frozen.plan(8).arena_bytes();
   CHECK(eight_more <= kept + 8 * 4 * 4 * 64 * 32 * 32);
+}
+
+TEST_CASE("between the steps of an attack nothing is allocated and nothing reordered") {
+  if (default_device() == Device::simt) return;  // the checker gets a block for every tensor
+  for (const Net& net : nets()) {
+    CAPTURE(net.spec);
+    auto const network = make(net);
+    FrozenNetwork frozen(*network);
+    Batch const b = batch_of(net, 3);
+    AttackOptions const options{.evaluation = false};
+    auto const steps = [&](int64_t count) { make_attack(cat("pgd:steps=", count))->run(frozen, b, options); };
+    steps(2);
+    size_t const asked = memory_statistics(default_device()).asked, reorders = frozen.reorders();
+    steps(12);
+    CHECK(memory_statistics(default_device()).asked == asked);
+    CHECK(frozen.reorders() == reorders);
+  }
+}
+
+TEST_CASE("PGD fools the same images through the frozen network, but for those on the edge") {
+  FrozenNetwork frozen(trained_network());
+  Batch const b = unseen_images();
+  auto const attack = make_attack("pgd:eps=0.03,alpha=0.005,steps=20");
+  auto const run = [&](Classifier& classifier) { return attack->run(classifier, b, {.evaluation = true}); };
+  auto const got = run(frozen), want = run(trained_model());
+  CHECK(got.clean_correct == want.clean_correct);
+  int64_t const fooled = std::ranges::count(want.success, 1);
+  CHECK(fooled > 0);
+  CHECK(fooled < b.size());
+  int64_t on_the_edge = 0;
+  for (size_t i = 0; i < got.success.size(); ++i) {
+    if (got.success[i] == want.success[i]) continue;
+    ++on_the_edge;
+    CHECK(std::abs(want.loss[i]) <= 1e-3);
+  }
+  CHECK(on_the_edge <= 1);
+}
+
+TEST_CASE("a recorded plan notes every step with what it costs") {
+  auto const resnet = make({"resnet50", 64, 3});
+  FrozenNetwork frozen(*resnet);
+  frozen::Plan& plan = frozen.plan(2);
+  frozen::Timeline timeline;
+  plan.record(&timeline);
+  Batch const b = batch_of({"", 64, 3}, 2);
+  frozen.evaluate(b, Loss{.labels = b.y}, {.input_gradient = true});
+  plan.record(nullptr);
+  frozen.evaluate(b, Loss{.labels = b.y}, {.input_gradient = true});
+  CHECK(timeline.spans.size() == 2 * plan.steps().size());
+  double end = 0;
+  for (auto const& span : timeline.spans) {
+    CHECK(span.begin >= end);
+    CHECK(span.end >= span.begin);
+    end = span.end;
+  }
+  frozen::Step const& stem = *plan.steps()[1];  // behind the normalisation
+  CHECK(stem.what().name == "conv2d");
+  CHECK(stem.forward_cost.flops == 2 * 2 * 32 * 32 * 64 * 7 * 7 * 3);
+  CHECK(stem.backward_cost.flops == stem.forward_cost.flops);
+  // Images, weights, activations, and a bit for each of their signs.
+  CHECK(stem.forward_cost.bytes == 4 * (2 * 64 * 64 * 3 + 64 * 7 * 7 * 3 + 2 * 32 * 32 * 64) + 2 * 32 * 32 * 64 / 8);
 }
 
 TEST_CASE("what cannot be frozen is refused") {

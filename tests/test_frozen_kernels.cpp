@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/launch/table.h"
+#include "kernels/map/depth_to_space.h"
 #include "tests/guarded.h"
 
 using namespace mith;
@@ -17,6 +18,8 @@ const Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, 
     affine_relu_forward{"affine_relu_forward"};
 const Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
     affine_relu_backward{"affine_relu_backward"};
+
+const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space"};
 
 const Stream& stream() { return stream_of(default_device()); }
 
@@ -117,4 +120,26 @@ TEST_CASE("affine_relu keeps NaN") {
   CHECK(backward[0] == 0);
   CHECK(std::isnan(backward[1]));
   CHECK(backward[2] == 0);
+}
+
+TEST_CASE("depth_to_space puts every pixel where its block has it") {
+  for (int64_t const side : {1, 2, 3})
+    for (int64_t const c : {1, 3}) {
+      CAPTURE(side);
+      CAPTURE(c);
+      int64_t const n = 2, h = 7, w = 5, blocks_h = 8, blocks_w = 9, top = 1, left = 2, deep = side * side * c;
+      Values const host = uniform_values(size_t(n * blocks_h * blocks_w * deep), 1, -1, 1);
+      GuardedValues const x(host), y(Values(size_t(n * h * w * c)));
+      depth_to_space(stream(), y.data(), x.data(), n, h, w, c,
+                     {.h = blocks_h, .w = blocks_w, .top = top, .left = left, .side = side});
+      Values wanted;
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t row = 0; row < h; ++row)
+          for (int64_t column = 0; column < w; ++column)
+            for (int64_t channel = 0; channel < c; ++channel) {
+              int64_t const pixel = (i * blocks_h + top + row / side) * blocks_w + left + column / side;
+              wanted.push_back(host[size_t(pixel * deep + (row % side * side + column % side) * c + channel)]);
+            }
+      CHECK(y.read() == wanted);
+    }
 }

@@ -16,7 +16,7 @@
 namespace mith {
 
 /// A network of two classes that is right about nearly all toy images; trained once a process.
-inline NetworkClassifier& trained_model() {
+inline Network& trained_network() {
   static auto const network = [] {
     auto net = make_network("cnn", {.classes = 2, .channels = 1, .height = 8, .width = 8, .normalize = "none"});
     net->initialise(1);
@@ -25,7 +25,10 @@ inline NetworkClassifier& trained_model() {
     Trainer(*net, *optimizer, {.epochs = 8, .batch = 16}).fit(images, images);
     return net;
   }();
-  static NetworkClassifier model(*network);
+  return *network;
+}
+inline NetworkClassifier& trained_model() {
+  static NetworkClassifier model(trained_network());
   return model;
 }
 

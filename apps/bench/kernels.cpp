@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "apps/bench/ceilings.h"
 #include "apps/bench/kernel_case.h"
 #include "apps/common/command_line.h"
 #include "engine/report/report.h"
@@ -24,61 +25,6 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
-}
-
-/// Seconds of one call, from as many calls as make a reading of 5 ms.
-class Timer {
- public:
-  Timer(const Stream& stream, Run run) : stream_(stream), run_(std::move(run)) {
-    run_();  // warms up: page faults, packed weights, clocks
-    synchronize(stream_);
-    double const once = reading(1);
-    calls_ = std::clamp<int64_t>(static_cast<int64_t>(0.005 / std::max(once, 1e-9)), 1, 10000);
-  }
-  double reading() { return reading(calls_); }
-
- private:
-  double reading(int64_t calls) {
-    auto const start = Clock::now();
-    for (int64_t i = 0; i < calls; ++i) run_();
-    synchronize(stream_);
-    return seconds_since(start) / static_cast<double>(calls);
-  }
-  Stream stream_;
-  Run run_;
-  int64_t calls_ = 1;
-};
-
-/// What this machine reaches, measured with the best kernels there are: the floor under everything else.
-struct Ceilings {
-  double bytes_per_second = 0, flops_per_second = 0;
-};
-
-double best_rate(const Stream& stream, int64_t shrink, const KernelCase& c, double work) {
-  Operands operands(stream, shrink);
-  Timer timer(stream, c.prepare(operands));
-  double best = 1e30;
-  for (int i = 0; i < 7; ++i) best = std::min(best, timer.reading());
-  return work / best;
-}
-
-int64_t shrink_of(Device device) { return device == Device::simt ? 256 : 1; }
-
-Ceilings measure_ceilings(const Stream& stream, const std::vector<KernelCase>& cases) {
-  Ceilings ceilings;
-  int64_t const shrink = shrink_of(stream.device);
-  for (KernelCase const& c : cases) {
-    if (c.kernel == "add_f32" || c.kernel == "scale_f32" || c.kernel == "fill_f32") {
-      int64_t const arrays = c.kernel == "add_f32" ? 3 : c.kernel == "scale_f32" ? 2 : 1;
-      int64_t const bytes = arrays * 4 * ((1 << 22) / shrink);
-      ceilings.bytes_per_second = std::max(ceilings.bytes_per_second, best_rate(stream, shrink, c, double(bytes)));
-    }
-    bool const large = c.kernel == "matmul" ? c.flops > 2e9 : c.shape.find("56x56x64 -> 64") != std::string::npos;
-    if (large && c.provider != "reference")
-      ceilings.flops_per_second =
-          std::max(ceilings.flops_per_second, best_rate(stream, shrink, c, c.flops / double(shrink)));
-  }
-  return ceilings;
 }
 
 /// One measured row, ready for JSON.
@@ -105,7 +51,7 @@ Json measure_case(const Stream& stream, const KernelCase& c, int64_t rounds, con
     ratios.push_back(own.back() / others.back());
   }
   double const flops = c.flops / double(shrink), time = median(own);
-  double const floor = std::max(bytes / ceilings.bytes_per_second, flops / ceilings.flops_per_second);
+  double const floor = ceilings.floor_seconds(bytes, flops);
   Json row{{"key", c.key()},
            {"kernel", c.kernel},
            {"provider", c.provider},

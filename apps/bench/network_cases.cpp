@@ -3,6 +3,7 @@
 #include "apps/bench/case_builder.h"
 #include "kernels/launch/philox.h"
 #include "kernels/map/activation.h"
+#include "kernels/map/depth_to_space.h"
 #include "kernels/map/interpolate.h"
 #include "kernels/map/pool.h"
 #include "kernels/row/column_groups.h"
@@ -295,6 +296,12 @@ void add_frozen(std::vector<KernelCase>& cases) {
     const float* const scale = o.values<float>(channels);
     const uint32_t* const signs = o.sequence<uint32_t>((n + 31) / 32 * channels, 2654435761u);
     return [=] { run(dx, dy, signs, scale, false, n, channels, channels, channels); };
+  }));
+  using Spread = Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks>;
+  cases.push_back(make_case<Spread>("depth_to_space", "16 x 224x224x3 from 113x113x12", 1, [](Operands& o, auto run) {
+    int64_t const n = o.extent(16);
+    float *const y = o.empty<float>(n * 224 * 224 * 3), *const x = o.values<float>(n * 113 * 113 * 12);
+    return [=] { run(y, x, n, 224, 224, 3, PixelBlocks{.h = 113, .w = 113, .top = 1, .left = 1, .side = 2}); };
   }));
 }
 

@@ -97,13 +97,9 @@ Json summarise_frozen(Network& network) {
   int64_t kept = 0;
   for (auto const& step : plan.steps()) {
     frozen::Operator const& o = step->what();
-    std::string name = o.name;
-    for (const std::string& fused : o.fused) name += " + " + fused;
-    if (o.residual >= 0 && std::ranges::find(o.fused, "add") == o.fused.end()) name += " + residual";
-    if (o.relu && std::ranges::find(o.fused, "relu") == o.fused.end() && o.name != "relu") name += " + relu";
     auto const bytes = static_cast<int64_t>(step->kept_bytes());
     steps.push_back({{"layer", o.scope},
-                     {"operator", name},
+                     {"operator", title(o)},
                      {"output", frozen.graph().values[static_cast<size_t>(o.output)].shape.str()},
                      {"by", step->by()},
                      {"kept_bytes", bytes}});

@@ -30,8 +30,10 @@ class FrozenNetwork final : public Classifier {
   std::string name() const override { return eager_.name(); }
 
   const frozen::Graph& graph() const { return *graph_; }
-  /// The plan for this many images: that of the next larger size for which there are plans, at most a quarter more.
+  /// The plan for this many images: that of the next larger size for which there are plans, at most a sixteenth more.
   frozen::Plan& plan(int64_t images);
+  /// How often weights were reordered into a layout that a library wants: once for each, for as long as this lives.
+  size_t reorders() const { return weights_->forms(); }
 
  protected:
   Outputs run(const Batch&, const Cotangent&, const Want&, const DrawKey&) override;

@@ -146,43 +146,19 @@ Tensor floats(const std::vector<double>& values, const Shape& shape, Device devi
   return Tensor::from(values, shape, device).cast(DType::f32);
 }
 
-namespace {
-
-/// [c,kh,kw,o] from [o,kh,kw,c], turned by 180 degrees; a depthwise one keeps its channels. Undefined where the input
-/// gradient is no convolution of stride 1, or where so few channels come in that providers have a way of their own.
-Tensor turned(const Convolution& conv) {
-  Conv2dShape const& s = conv.shape;
-  bool const depthwise = s.groups == s.c && s.groups == s.o;
-  bool const fits = s.stride_h == 1 && s.stride_w == 1 && s.pad_h <= s.dilation_h * (s.kh - 1) &&
-                    s.pad_w <= s.dilation_w * (s.kw - 1);
-  constexpr int64_t few = 8;
-  if (!fits || (!depthwise && (s.groups != 1 || s.c < few))) return {};
-  int64_t const inputs = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto const from = conv.weight.to_host<float>();
-  std::vector<float> to(from.size());
-  for (int64_t g = 0; g < s.groups; ++g)
-    for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t t = 0; t < taps; ++t)
-        for (int64_t c = 0; c < inputs; ++c)
-          to[static_cast<size_t>(((g * inputs + c) * taps + taps - 1 - t) * outputs + o)] =
-              from[static_cast<size_t>(((g * outputs + o) * taps + t) * inputs + c)];
-  return Tensor::from(to, {s.c, s.kh, s.kw, outputs}, conv.weight.device());
-}
-
-}  // namespace
-
-Conv2dShape turned(const Conv2dShape& s) {
-  Conv2dShape t = s;
-  t.h = s.oh(), t.w = s.ow(), t.c = s.o, t.o = s.c;
-  t.pad_h = s.dilation_h * (s.kh - 1) - s.pad_h;
-  t.pad_w = s.dilation_w * (s.kw - 1) - s.pad_w;
-  return t;
-}
-
 void fuse(Graph& graph) {
   Fuser(graph).run();
   for (Operator& o : graph.operators)
-    if (auto* const conv = o.as<Convolution>()) conv->turned = turned(*conv);
+    if (auto* const conv = o.as<Convolution>()) conv->turned = turned(conv->shape, conv->weight);
+}
+
+std::string title(const Operator& o) {
+  auto const counted = [&](const char* what) { return std::ranges::find(o.fused, what) != o.fused.end(); };
+  std::string title = o.name;
+  for (const std::string& fused : o.fused) title += " + " + fused;
+  if (o.residual >= 0 && !counted("add")) title += " + residual";
+  if (o.relu && !counted("relu") && o.name != "relu") title += " + relu";
+  return title;
 }
 
 }  // namespace mith::frozen

@@ -13,14 +13,20 @@
 
 namespace mith::frozen {
 
+/// The convolution of stride 1 that is the input gradient of another: of the output's gradient, by turned weights. Of a
+/// strided one every output pixel holds the gradients of stride x stride input pixels, row by row, channels innermost;
+/// those of the first input pixel lie in output pixel (shift_h, shift_w).
+struct Turned {
+  Tensor weight = {};  ///< undefined: there is none
+  Conv2dShape shape = {};
+  int64_t stride = 1, shift_h = 0, shift_w = 0;
+};
 /// Sizes count the images of the trace; a plan puts its own in.
 struct Convolution {
   Conv2dShape shape;
   Tensor weight, bias;  ///< bias may be undefined
-  Tensor turned = {};   ///< the weights of the convolution that is this one's input gradient, where there is one
+  Turned turned = {};
 };
-/// The shape of the convolution that is the input gradient of this one, whose strides are 1.
-Conv2dShape turned(const Conv2dShape&);
 struct Dense {
   Tensor weight, bias;
 };
@@ -71,6 +77,9 @@ struct Operator {
   }
 };
 
+/// "conv2d + batch_norm + residual + relu".
+std::string title(const Operator&);
+
 struct GraphValue {
   Shape shape;            ///< of one image: the leading dimension counts its rows
   Tensor constant = {};   ///< defined: does not depend on the images
@@ -94,6 +103,10 @@ Tensor floats(const std::vector<double>&, const Shape&, Device);
 /// The eval-mode network's operators from the images to the logits. Throws Error where a network cannot be traced: what
 /// it computes beside the images must be the same for every image.
 Graph trace(Network&);
+
+/// The input gradient of a convolution as one of stride 1; without weights where that is none, or slow: where so few
+/// channels come in that providers have a way of their own, and where strides leave most of it zeros.
+Turned turned(const Conv2dShape&, const Tensor& weight);
 
 /// Folds batch norms into the convolutions before or the dense layers behind them, and lets convolutions add residuals
 /// and apply ReLUs.

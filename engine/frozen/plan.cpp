@@ -8,12 +8,22 @@ namespace {
 template <class T>
 const Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t> copy_slice{"copy_slice", dtype_of<T>};
 
+using Clock = std::chrono::steady_clock;
+
+int64_t weight_bytes(const Operator& o) {
+  auto const bytes = [](const Tensor& t) { return static_cast<int64_t>(t.bytes()); };
+  if (auto const* conv = o.as<Convolution>()) return bytes(conv->weight);
+  if (auto const* dense = o.as<Dense>()) return bytes(dense->weight);
+  return 0;
+}
+
 }  // namespace
 
 Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, batch) {
   for (const Operator& o : graph.operators) {
     steps_.push_back(make_step(graph, o));
     steps_.back()->plan_forward(planner_);
+    steps_.back()->forward_cost = cost_of(*steps_.back());
     planner_.next_step();
   }
   logits_ = planner_.read(graph.logits);
@@ -22,10 +32,25 @@ Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, b
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
     (*step)->has_backward = planner_.flows((*step)->what().output);
     if ((*step)->has_backward) (*step)->plan_backward(planner_);
+    if ((*step)->has_backward) (*step)->backward_cost = cost_of(**step);
     planner_.next_step();
   }
   has_gradient_ = planner_.flows(graph.input);
   arena_bytes_ = planner_.finish();
+}
+
+Cost Plan::cost_of(const Step& step) const {
+  if (step.by() == "in place") return {};
+  return {step.flops(), planner_.bytes_moved() + weight_bytes(step.what())};
+}
+
+void Plan::run(Step& step, bool backward) {
+  auto const now = [&] { return std::chrono::duration<double>(Clock::now() - timeline_->origin).count(); };
+  double const begin = timeline_ ? now() : 0;
+  backward ? step.backward(*memory_) : step.forward(*memory_);
+  if (!timeline_) return;
+  synchronize(memory_->stream());
+  timeline_->spans.push_back({&step, backward, begin, now()});
 }
 
 Tensor Plan::forward(const Tensor& images, const Tensor& arena, bool backward_follows) {
@@ -38,7 +63,7 @@ Tensor Plan::forward(const Tensor& images, const Tensor& arena, bool backward_fo
     Tensor const& constant = graph_.values[static_cast<size_t>(value)].constant;
     copy_slice<float>(m.stream(), m.at(place), constant.data<float>(), constant.numel(), 0, batch(), constant.numel());
   }
-  for (auto const& step : steps_) step->forward(m);
+  for (auto const& step : steps_) run(*step, false);
   Tensor logits = m.tensor(logits_, {logits_.rows, logits_.columns}).clone();
   if (!backward_follows) memory_.reset();
   return logits;
@@ -50,7 +75,7 @@ Tensor Plan::backward(const Tensor& cotangent) {
   m.input_gradient = has_gradient_ ? Tensor::empty_like(m.images) : Tensor::zeros_like(m.images);
   m.tensor(logits_gradient_, cotangent.shape()).copy_from(cotangent);
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step)
-    if ((*step)->has_backward) (*step)->backward(m);
+    if ((*step)->has_backward) run(**step, true);
   Tensor gradient = m.input_gradient;
   memory_.reset();
   return gradient;

@@ -1,11 +1,23 @@
 // A frozen network for one batch size: its steps, and the arena that they share.
 #pragma once
+#include <chrono>
 #include <memory>
 #include <vector>
 
 #include "engine/frozen/step.h"
 
 namespace mith::frozen {
+
+/// When steps ran, for tables and traces.
+struct Timeline {
+  struct Span {
+    const Step* step;
+    bool backward;
+    double begin, end;  ///< seconds since the origin
+  };
+  std::chrono::steady_clock::time_point origin = std::chrono::steady_clock::now();
+  std::vector<Span> spans;
+};
 
 class Plan {
  public:
@@ -20,7 +32,13 @@ class Plan {
   /// The gradient [batch,h,w,c] of sum(logits * cotangent), once after each forward pass.
   Tensor backward(const Tensor& cotangent);
 
+  /// From now on every step waits for the device and is noted; null ends that.
+  void record(Timeline* timeline) { timeline_ = timeline; }
+
  private:
+  Cost cost_of(const Step&) const;  ///< of the step that is being planned
+  void run(Step&, bool backward);
+
   const Graph& graph_;
   Planner planner_;
   std::vector<std::unique_ptr<Step>> steps_;
@@ -28,6 +46,7 @@ class Plan {
   Place logits_, logits_gradient_;
   bool has_gradient_ = false;
   std::unique_ptr<Memory> memory_;
+  Timeline* timeline_ = nullptr;
 };
 
 }  // namespace mith::frozen

@@ -96,10 +96,16 @@ Place Planner::read(int value) {
     return at->second;
   }
   check(places_[static_cast<size_t>(value)].buffer >= 0, "frozen: value ", value, " is read before it is written");
-  return placed(value);
+  Place const place = placed(value);
+  count(read_, place.buffer, bytes_of(value));
+  return place;
 }
 
-Place Planner::write(int value) { return placed(value); }
+Place Planner::write(int value) {
+  Place const place = placed(value);
+  count(written_, place.buffer, bytes_of(value));
+  return place;
+}
 
 void Planner::write_as(int value, int other) {
   Place const from = read(other);
@@ -107,18 +113,26 @@ void Planner::write_as(int value, int other) {
   places_[static_cast<size_t>(value)] = dense_place(from.buffer, from.offset, value);
 }
 
-Buffer Planner::keep(size_t bytes) { return born(bytes); }
+Buffer Planner::keep(size_t bytes) {
+  Buffer const b = born(bytes);
+  count(written_, b, bytes);
+  return b;
+}
 Buffer Planner::scratch(size_t bytes) { return born(bytes); }
 Place Planner::scratch_like(const Place& p) {
   return {scratch(static_cast<size_t>(p.rows * p.columns) * sizeof(float)), 0, p.rows, p.columns, p.columns};
 }
-void Planner::hold(Buffer b) { touch(b); }
+void Planner::hold(Buffer b) {
+  touch(b);
+  count(read_, b, bytes(b));
+}
 
 bool Planner::wanted(int value) const { return !graph_.values[static_cast<size_t>(value)].constant.defined(); }
 
 Place Planner::gradient(int value) {
   check(flows(value), "frozen: the gradient of value ", value, " is read before it is written");
   touch(gradient_of(value).buffer);
+  count(read_, gradient_of(value).buffer, bytes_of(value));
   return gradient_of(value);
 }
 
@@ -127,6 +141,8 @@ Planner::Target Planner::target(int value) {
   bool const adds = place.buffer >= 0;
   if (!adds) place = dense_place(value == graph_.input ? input_gradient : born(bytes_of(value)), 0, value);
   touch(place.buffer);
+  count(written_, place.buffer, bytes_of(value));
+  if (adds) count(read_, place.buffer, bytes_of(value));
   return {place, adds};
 }
 
@@ -139,6 +155,13 @@ bool Planner::hand_over(int output, int value) {
   else if (from.dense() && !in_place(value))
     place = dense_place(from.buffer, from.offset, value);
   return place.buffer >= 0;
+}
+
+int64_t Planner::bytes_moved() const {
+  size_t sum = 0;
+  for (auto const* moved : {&read_, &written_})
+    for (auto const& [buffer, bytes] : *moved) sum += bytes;
+  return static_cast<int64_t>(sum);
 }
 
 size_t Planner::finish() {

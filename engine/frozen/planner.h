@@ -5,6 +5,7 @@
 // order. Steps ask the planner, in that order, for what they read and write; it notes from when to when each buffer is
 // alive, and places all of them at the end.
 #pragma once
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -33,7 +34,7 @@ class Planner {
   Place read(int value);
   Place write(int value);
   void write_as(int value, int other);  ///< the same memory under another shape
-  Buffer keep(size_t bytes);            ///< from now to this step's backward pass
+  Buffer keep(size_t bytes);            ///< from now to this step's backward pass, which holds it
   Buffer scratch(size_t bytes);         ///< now only
   Place scratch_like(const Place&);     ///< the same rows, dense, now only
 
@@ -51,7 +52,13 @@ class Planner {
   /// cannot be: then it is added or copied to its target.
   bool hand_over(int output, int value);
 
-  void next_step() { ++now_; }
+  void next_step() {
+    ++now_;
+    read_.clear();
+    written_.clear();
+  }
+  /// Bytes that the step at hand reads and writes, each once and scratch left out: the least that must move.
+  int64_t bytes_moved() const;
   int64_t batch() const { return batch_; }
   const Shape& shape(int value) const { return graph_.values[static_cast<size_t>(value)].shape; }
   /// Whether this value lies in the memory of the one that joins it with others.
@@ -85,6 +92,7 @@ class Planner {
   Place& placed(int value);
   size_t bytes_of(int value) const;
   void touch(Buffer b) { buffers_[static_cast<size_t>(b)].last = now_; }
+  void count(std::map<Buffer, size_t>& moved, Buffer b, size_t bytes) { moved[b] = std::max(moved[b], bytes); }
   const Place& gradient_of(int value) const { return gradients_[static_cast<size_t>(value)]; }
 
   const Graph& graph_;
@@ -94,6 +102,7 @@ class Planner {
   std::vector<Slice> slices_;  // by value, as all below
   std::vector<Place> places_, gradients_;
   std::map<int, Place> constants_;
+  std::map<Buffer, size_t> read_, written_;  // by the step at hand, the largest part of each buffer
 };
 
 }  // namespace mith::frozen

@@ -1,8 +1,12 @@
 // Convolutions and dense layers, by the providers.
 #include "engine/frozen/step.h"
+#include "kernels/launch/table.h"
+#include "kernels/map/depth_to_space.h"
 
 namespace mith::frozen {
 namespace {
+
+const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space"};
 
 /// One call of a provider, chosen when it is planned.
 template <class Problem>
@@ -10,11 +14,13 @@ class Call {
  public:
   void plan(Planner& p, const Stream& stream, const Problem& problem) {
     problem_ = problem;
-    provider_ = &choose(stream.device, problem);
-    size_t const bytes = provider_->workspace(stream.device, problem);
+    problem_.fixed_weights = true;
+    provider_ = &choose(stream.device, problem_);
+    size_t const bytes = provider_->workspace(stream.device, problem_);
     if (bytes) scratch_ = p.scratch(bytes);
   }
   std::string_view by() const { return provider_ ? provider_->name() : ""; }
+  int64_t flops() const { return problem_.flops(); }
   /// The three operands in the provider's order; the residual of the epilogue, if it was planned.
   void run(const Memory& m, void* a, void* b, void* c, const void* residual = nullptr) const {
     Problem problem = problem_;
@@ -81,7 +87,7 @@ class ConvolutionStep final : public ProductStep {
 
   void plan_forward(Planner& p) override {
     Conv2dProblem problem;
-    problem.shape = shape_of(p);
+    problem.shape = with_images(conv_.shape, p);
     x_ = p.read(operator_.inputs[0]);
     check(x_.dense(), "frozen: a convolution reads a slice");
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
@@ -96,6 +102,7 @@ class ConvolutionStep final : public ProductStep {
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
+  int64_t flops() const override { return forward_.flops(); }
   void forward(const Memory& m) override {
     forward_.run(m, m.at(x_), conv_.weight.raw(), m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
     if (operator_.residual >= 0 && !adds_in_epilogue_) affine_relu_gradient(m, {y_, true}, residual_, nullptr);
@@ -106,31 +113,43 @@ class ConvolutionStep final : public ProductStep {
     plan_gradient(p);
     dx_ = p.target(operator_.inputs[0]);
     Conv2dProblem problem;
-    if (conv_.turned.defined()) {
-      problem.shape = turned(shape_of(p));
+    Turned const& t = conv_.turned;
+    if (t.weight.defined() && t.stride == 1) {
+      problem.shape = with_images(t.shape, p);
       problem.epilogue.accumulate = dx_.adds;
       if (!dx_.place.dense()) problem.epilogue.row_pitch = dx_.place.pitch;
       product_ = dx_.place;
     } else {
-      problem.pass = ConvPass::input_gradient;
-      problem.shape = shape_of(p);
       product_ = dx_.adds || !dx_.place.dense() ? p.scratch_like(dx_.place) : dx_.place;
+      problem.shape = with_images(t.weight.defined() ? t.shape : conv_.shape, p);
+      if (t.weight.defined())
+        blocks_ = p.scratch(static_cast<size_t>(problem.shape.outputs()) * sizeof(float));
+      else
+        problem.pass = ConvPass::input_gradient;
     }
     backward_.plan(p, conv_.weight.stream(), problem);
   }
 
  protected:
   void input_gradient(const Memory& m, const Place& dy) const override {
-    if (conv_.turned.defined())
-      backward_.run(m, m.at(dy), conv_.turned.raw(), m.at(product_));
-    else
+    Turned const& t = conv_.turned;
+    if (!t.weight.defined()) {
       backward_.run(m, m.at(product_), conv_.weight.raw(), m.at(dy));
+    } else {
+      void* const y = t.stride == 1 ? m.at(product_) : m.at(blocks_);
+      backward_.run(m, m.at(dy), t.weight.raw(), y);
+      if (t.stride > 1) {
+        Conv2dShape const& s = conv_.shape;
+        int64_t const images = product_.rows / (s.h * s.w);
+        depth_to_space(m.stream(), m.at(product_), static_cast<const float*>(y), images, s.h, s.w, s.c,
+                       {.h = t.shape.oh(), .w = t.shape.ow(), .top = t.shift_h, .left = t.shift_w, .side = t.stride});
+      }
+    }
     if (product_ != dx_.place) affine_relu_gradient(m, dx_, product_, nullptr);
   }
 
  private:
-  Conv2dShape shape_of(const Planner& p) const {
-    Conv2dShape s = conv_.shape;
+  static Conv2dShape with_images(Conv2dShape s, const Planner& p) {
     s.n = p.batch();
     return s;
   }
@@ -148,6 +167,7 @@ class ConvolutionStep final : public ProductStep {
   Place x_, y_, residual_, product_;
   Planner::Target dx_;
   bool adds_in_epilogue_ = false;
+  Buffer blocks_ = -1;  ///< the gradient of a strided convolution before its pixels are spread
   Call<Conv2dProblem> forward_, backward_;
 };
 
@@ -166,6 +186,7 @@ class DenseStep final : public ProductStep {
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
+  int64_t flops() const override { return forward_.flops(); }
   void forward(const Memory& m) override {
     forward_.run(m, m.at(y_), m.at(x_), dense_.weight.raw());
     finish(m);

@@ -24,6 +24,11 @@ class Memory {
   Tensor arena_;
 };
 
+/// The least that a pass of a step computes and moves.
+struct Cost {
+  int64_t flops = 0, bytes = 0;
+};
+
 class Step {
  public:
   explicit Step(const Operator& o) : operator_(o) {}
@@ -41,7 +46,10 @@ class Step {
   virtual std::string by() const { return "pass"; }
   /// Bytes kept from the forward to the backward pass, beside the values themselves.
   virtual size_t kept_bytes() const { return 0; }
+  /// Of a product, in each direction; passes over memory count nothing.
+  virtual int64_t flops() const { return 0; }
   bool has_backward = false;
+  Cost forward_cost, backward_cost;  ///< as planned
 
  protected:
   const Operator& operator_;

@@ -74,6 +74,7 @@ class Pool {
       statistics_.cached -= size;
       return block;
     }
+    ++statistics_.asked;
     try {
       return raw_allocate(device_, size, OperatorScope::current());
     } catch (const std::bad_alloc&) {

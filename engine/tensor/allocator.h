@@ -19,6 +19,7 @@ struct MemoryStatistics {
   size_t in_use = 0;  ///< bytes handed out
   size_t cached = 0;  ///< bytes kept for reuse
   size_t peak = 0;    ///< highest in_use so far
+  size_t asked = 0;   ///< how often the device had to give memory: nothing cached would do
 };
 
 void* allocate(Device, size_t bytes);

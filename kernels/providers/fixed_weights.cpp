@@ -32,4 +32,10 @@ FixedWeights::Packed FixedWeights::find(const void* weights, int layout, size_t 
   return {place->second, fresh};
 }
 
+size_t FixedWeights::forms() const {
+  size_t sum = 0;
+  for (auto const& [weights, forms] : packed_) sum += forms.size();
+  return sum;
+}
+
 }  // namespace mith

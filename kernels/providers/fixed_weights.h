@@ -37,6 +37,9 @@ class FixedWeights {
   /// The form of `weights` in the layout that the caller numbers so, of `bytes`, from what is in use on this thread.
   static Packed find(const void* weights, int layout, size_t bytes);
 
+  /// Forms that were made so far.
+  size_t forms() const;
+
  private:
   std::map<const void*, std::map<int, void*>> packed_;
 };

@@ -107,7 +107,9 @@ struct Plan {
   memory::desc scratchpad;
   bool reorders() const { return packed != weights; }
   size_t packed_bytes() const { return reorders() ? (packed.get_size() + 63) / 64 * 64 : 0; }
-  size_t workspace() const { return packed_bytes() + scratchpad.get_size(); }
+  /// Where the library's scratchpad begins in the caller's scratch: behind the weights that are packed for this call.
+  size_t packing(bool fixed_weights) const { return fixed_weights ? 0 : packed_bytes(); }
+  size_t workspace(bool fixed_weights) const { return packing(fixed_weights) + scratchpad.get_size(); }
 };
 
 /// Completes a plan whose memory descriptions are known; nullptr if the library has only reference code for it.
@@ -124,8 +126,10 @@ std::unique_ptr<Plan> finish(std::unique_ptr<Plan> plan, const Description& desc
   return plan;
 }
 
-/// Runs a plan on user memory.
-void execute(const Plan& plan, const Epilogue& e, const void* source, void* weights, void* result, void* scratch) {
+/// Runs a problem's plan on user memory.
+template <class Problem>
+void execute(const Plan& plan, const Problem& problem, const void* source, void* weights, void* result, void* scratch) {
+  const Epilogue& e = problem.epilogue;
   ThreadCount const lend;
   static thread_local dnnl::stream stream{cpu_engine()};
   auto const at = [](const memory::desc& desc, const void* data) {
@@ -134,13 +138,14 @@ void execute(const Plan& plan, const Epilogue& e, const void* source, void* weig
   auto* const bytes = static_cast<char*>(scratch);
   bool const packs = plan.reorders() && !plan.writes_weights;
   auto const kept = packs ? FixedWeights::find(weights, plan.layout, plan.packed.get_size()) : FixedWeights::Packed{};
+  check(kept.data || !packs || !problem.fixed_weights, "onednn: fixed weights that no FixedWeights in use knows");
   memory given = at(plan.weights, weights);
   memory packed = plan.reorders() ? at(plan.packed, kept.data ? kept.data : bytes) : given;
   std::unordered_map<int, memory> arguments{
       {plan.source_argument, at(plan.source, source)},
       {plan.weights_argument, packed},
       {plan.result_argument, at(plan.result, result)},
-      {DNNL_ARG_SCRATCHPAD, at(plan.scratchpad, bytes + plan.packed_bytes())},
+      {DNNL_ARG_SCRATCHPAD, at(plan.scratchpad, bytes + plan.packing(problem.fixed_weights))},
   };
   if (e.bias) arguments.emplace(DNNL_ARG_BIAS, at(plan.bias, e.bias));
   if (e.residual) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, at(plan.result, e.residual));
@@ -300,10 +305,10 @@ class OnednnConv2d final : public Conv2dProvider {
     bool const short_relu = p.epilogue.activation != Activation::none && depth <= 32 && p.shape.groups == 1;
     return p.pass != ConvPass::forward || !short_relu;
   }
-  size_t workspace(Device, const Conv2dProblem& p) const override { return plan(p)->workspace(); }
+  size_t workspace(Device, const Conv2dProblem& p) const override { return plan(p)->workspace(p.fixed_weights); }
   void run(const Stream& stream, const Conv2dProblem& p, void* x, void* w, void* y, void* scratch) const override {
     bool const to_input = p.pass == ConvPass::input_gradient;
-    execute(*plan(p), p.epilogue, to_input ? y : x, w, to_input ? x : y, scratch);
+    execute(*plan(p), p, to_input ? y : x, w, to_input ? x : y, scratch);
     activate(stream, p.epilogue, y, p.rows(), p.columns());
   }
 
@@ -335,10 +340,10 @@ class OnednnMatmul final : public MatmulProvider {
     return device == Device::cpu && p.dtype == DType::f32 && p.prologue.empty() && epilogue_fits(p.epilogue) &&
            plan(p) != nullptr;
   }
-  size_t workspace(Device, const MatmulProblem& p) const override { return plan(p)->workspace(); }
+  size_t workspace(Device, const MatmulProblem& p) const override { return plan(p)->workspace(p.fixed_weights); }
   void run(const Stream& stream, const MatmulProblem& p, void* y, const void* a, const void* b,
            void* scratch) const override {
-    execute(*plan(p), p.epilogue, a, const_cast<void*>(b), y, scratch);
+    execute(*plan(p), p, a, const_cast<void*>(b), y, scratch);
     activate(stream, p.epilogue, y, p.m, p.n);
   }
 

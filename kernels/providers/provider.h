@@ -56,7 +56,8 @@ struct MatmulProblem {
   DType dtype = DType::f32;
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
-  Prologue prologue = {};  ///< on a, by its k index
+  bool fixed_weights = false;  ///< b is known to the FixedWeights in use: no scratch is needed for its other forms
+  Prologue prologue = {};      ///< on a, by its k index
   Epilogue epilogue = {};
   int64_t flops() const { return 2 * m * n * k; }
 };
@@ -84,6 +85,7 @@ constexpr const char* name_of(ConvPass p) {
 struct Conv2dProblem {
   DType dtype = DType::f32;
   ConvPass pass = ConvPass::forward;
+  bool fixed_weights = false;  ///< w is known to the FixedWeights in use: no scratch is needed for its other forms
   Conv2dShape shape = {};
   Prologue prologue = {};  ///< forward and weight_gradient: on x; input_gradient: on y; by channel, padding stays zero
   Epilogue epilogue = {};  ///< on what is written, seen as rows() x columns()

@@ -1,0 +1,219 @@
+// mith-bench attack: the real attack on the real classifier, and what a frozen network's passes spend their time on.
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "apps/bench/ceilings.h"
+#include "apps/bench/task.h"
+#include "apps/common/command_line.h"
+#include "attacks/attack.h"
+#include "engine/files/files.h"
+#include "engine/frozen/frozen.h"
+#include "engine/frozen/plan.h"
+#include "engine/ops/arithmetic.h"
+#include "engine/report/text.h"
+
+namespace mith::bench {
+namespace {
+
+/// The attack in its training form: every image is attacked with all steps and the last iterate returned.
+class AttackTask final : public Task {
+ public:
+  AttackTask(Network& network, const ImageSet& test, const AttackTaskOptions& o)
+      : network_(network), attack_(make_attack(o.attack)), source_(test.source), batch_(o.batch) {
+    if (o.eager) {
+      classifier_ = std::make_unique<NetworkClassifier>(network, "network", NetworkClassifier::fixed);
+    } else {
+      auto frozen = std::make_unique<FrozenNetwork>(network);
+      frozen_ = frozen.get();
+      classifier_ = std::move(frozen);
+    }
+    options_.evaluation = false;
+    options_.seed = static_cast<uint64_t>(o.seed);
+    ImageSource const images(test);
+    images_ = std::min(o.limit, images.size());
+    require(images_ > 0, "--data ", source_, ": its test part is empty");
+    for (int64_t first = 0; first < images_; first += batch_) {
+      std::vector<int64_t> positions;
+      for (int64_t i = first; i < std::min(first + batch_, images_); ++i) positions.push_back(i);
+      batches_.push_back(images.batch(positions, false, {}));
+    }
+  }
+
+  Round run() override {
+    std::vector<Tensor> adversarial;
+    int64_t const before = classifier_->usage().forwards;
+    auto const start = std::chrono::steady_clock::now();
+    for (const Batch& batch : batches_) adversarial.push_back(attack_->run(*classifier_, batch, options_).adversarial);
+    synchronize(stream_of(default_device()));
+    std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - start;
+    int64_t const forwards = classifier_->usage().forwards - before;
+    return {.seconds = seconds.count(),
+            .images = images_,
+            .accuracy = accuracy(adversarial),
+            .peak_resident_mib = peak_resident_mib(),
+            .forwards = static_cast<double>(forwards) / static_cast<double>(images_)};
+  }
+
+  Json describe() const override {
+    return {{"benchmark", "attack"},
+            {"net", network_.spec()},
+            {"data", source_},
+            {"attack", attack_->spec()},
+            {"images", images_},
+            {"batch", batch_},
+            {"executor", frozen_ ? "frozen" : "eager"},
+            {"counted", "all steps on every image; no evaluation bookkeeping"}};
+  }
+
+  Json profile(const std::string& trace_file) override {
+    if (!frozen_) return nullptr;
+    const Batch& batch = batches_.front();
+    frozen::Plan& plan = frozen_->plan(batch.size());
+    frozen::Timeline timeline;
+    plan.record(&timeline);
+    attack_->run(*classifier_, batch, options_);
+    plan.record(nullptr);
+    std::chrono::duration<double> const all = std::chrono::steady_clock::now() - timeline.origin;
+    if (!trace_file.empty()) write_text(trace_file, json_text(chrome_trace(timeline)));
+    return layers(plan, timeline, all.count());
+  }
+
+ private:
+  double accuracy(const std::vector<Tensor>& adversarial) {
+    int64_t right = 0;
+    for (size_t i = 0; i < batches_.size(); ++i) {
+      auto const predicted = argmax(classifier_->logits({adversarial[i], batches_[i].y, batches_[i].ids}));
+      auto const found = predicted.to_host<int32_t>(), wanted = batches_[i].y.to_host<int32_t>();
+      for (size_t j = 0; j < found.size(); ++j) right += found[j] == wanted[j];
+    }
+    return static_cast<double>(right) / static_cast<double>(images_);
+  }
+
+  Json named(const frozen::Step& step) const {
+    frozen::Operator const& o = step.what();
+    return {{"layer", o.scope},
+            {"operator", title(o)},
+            {"output", frozen_->graph().values[static_cast<size_t>(o.output)].shape.str()},
+            {"by", step.by()}};
+  }
+
+  /// In the Trace Event Format, which chrome://tracing and Perfetto read.
+  Json chrome_trace(const frozen::Timeline& timeline) const {
+    Json events = Json::array();
+    for (auto const& span : timeline.spans) {
+      Json const step = named(*span.step);
+      events.push_back({{"name", cat(step["layer"].get<std::string>(), " ", step["operator"].get<std::string>())},
+                        {"cat", span.backward ? "backward" : "forward"},
+                        {"ph", "X"},
+                        {"ts", 1e6 * span.begin},
+                        {"dur", 1e6 * (span.end - span.begin)},
+                        {"pid", 1},
+                        {"tid", 1},
+                        {"args", step}});
+    }
+    return {{"traceEvents", events}, {"displayTimeUnit", "ms"}, {"otherData", describe()}};
+  }
+
+  /// By step and pass, means over the attack's passes of one batch.
+  Json layers(const frozen::Plan& plan, const frozen::Timeline& timeline, double all) const {
+    Stream const stream = stream_of(default_device());
+    Ceilings const ceilings = measure_ceilings(stream, kernel_cases(stream.device));
+    struct Sum {
+      double seconds = 0;
+      int64_t passes = 0;
+      double mean() const { return passes ? seconds / static_cast<double>(passes) : 0; }
+    };
+    std::map<const frozen::Step*, std::array<Sum, 2>> sums;
+    double inside = 0, floor = 0, flops = 0, bytes = 0;
+    for (auto const& span : timeline.spans) {
+      Sum& sum = sums[span.step][span.backward];
+      sum.seconds += span.end - span.begin;
+      ++sum.passes;
+      inside += span.end - span.begin;
+    }
+    Json steps = Json::array();
+    for (auto const& step : plan.steps()) {
+      auto const& [forward, backward] = sums[step.get()];
+      Json row = named(*step);
+      double least = 0;
+      for (auto const& [sum, cost] : {std::pair(forward, step->forward_cost), {backward, step->backward_cost}}) {
+        double const passes = static_cast<double>(sum.passes), f = static_cast<double>(cost.flops),
+                     b = static_cast<double>(cost.bytes);
+        least += passes * ceilings.floor_seconds(b, f);
+        flops += passes * f;
+        bytes += passes * b;
+      }
+      double const seconds = forward.seconds + backward.seconds;
+      floor += least;
+      row.update({{"forward_seconds", forward.mean()},
+                  {"backward_seconds", backward.mean()},
+                  {"forward_flops", step->forward_cost.flops},
+                  {"backward_flops", step->backward_cost.flops},
+                  {"forward_bytes", step->forward_cost.bytes},
+                  {"backward_bytes", step->backward_cost.bytes},
+                  {"share", seconds / all},
+                  {"share_of_floor", seconds > 0 ? least / seconds : 0}});
+      steps.push_back(row);
+    }
+    return {{"steps", steps},
+            {"batch", plan.batch()},
+            {"seconds", all},
+            {"outside_seconds", all - inside},
+            {"flops", flops},
+            {"bytes", bytes},
+            {"share_of_floor", floor / all},
+            {"arena_bytes", static_cast<int64_t>(plan.arena_bytes())},
+            {"ceilings",
+             {{"gigabytes_per_second", 1e-9 * ceilings.bytes_per_second},
+              {"gigaflops_per_second", 1e-9 * ceilings.flops_per_second}}}};
+  }
+
+  Network& network_;
+  std::unique_ptr<Classifier> classifier_;
+  FrozenNetwork* frozen_ = nullptr;  ///< the classifier, or null
+  std::unique_ptr<Attack> attack_;
+  std::string source_;
+  AttackOptions options_;
+  std::vector<Batch> batches_;
+  int64_t batch_ = 0, images_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> attack_task(Network& network, const ImageSet& test, const AttackTaskOptions& options) {
+  return std::make_unique<AttackTask>(network, test, options);
+}
+
+std::string profile_table(const Json& profile, int64_t most) {
+  std::vector<Json> steps = profile["steps"];
+  std::ranges::stable_sort(steps, std::greater<>(), [](const Json& s) { return s["share"].get<double>(); });
+  auto const shown = std::min(steps.size(), static_cast<size_t>(most));
+  auto const number = [](const Json& of, const char* key) { return of[key].get<double>(); };
+  std::vector<report::Line> lines{
+      {"layer", "operator", "output", "by", "forward ms", "backward ms", "time %", "GFLOP", "MB", "of floor %"}};
+  for (size_t i = 0; i < shown; ++i) {
+    Json const& s = steps[i];
+    auto const both = [&](const char* what) {
+      return number(s, cat("forward_", what).c_str()) + number(s, cat("backward_", what).c_str());
+    };
+    lines.push_back({s["layer"], s["operator"], s["output"], s["by"],
+                     report::fixed(1e3 * number(s, "forward_seconds"), 2),
+                     report::fixed(1e3 * number(s, "backward_seconds"), 2), report::percent(number(s, "share")),
+                     report::fixed(1e-9 * both("flops"), 2), report::fixed(1e-6 * both("bytes"), 1),
+                     report::percent(number(s, "share_of_floor"))});
+  }
+  double const all = number(profile, "seconds");
+  std::string const rest = shown < steps.size() ? cat(" (the ", shown, " slowest of ", steps.size(), ")") : "";
+  return cat("where the time of one batch of ", profile["batch"].get<int64_t>(), " went", rest, "\n",
+             report::aligned(lines, 4),
+             "outside the network, loss and steps: ", report::percent(number(profile, "outside_seconds") / all),
+             " %; all: ", report::fixed(1e-9 * number(profile, "flops") / all, 1), " GFLOP/s, ",
+             report::fixed(1e-9 * number(profile, "bytes") / all, 1), " GB/s, ",
+             report::percent(number(profile, "share_of_floor")), " % of the floor (",
+             report::fixed(number(profile["ceilings"], "gigaflops_per_second"), 0), " GFLOP/s, ",
+             report::fixed(number(profile["ceilings"], "gigabytes_per_second"), 0), " GB/s); memory ",
+             report::fixed(1e-6 * number(profile, "arena_bytes"), 1), " MB\n");
+}
+
+}  // namespace mith::bench
