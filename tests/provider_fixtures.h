@@ -211,8 +211,8 @@ std::vector<T> multiply(std::string_view provider, const MatmulProblem& p, const
                         const std::vector<T>& b, const std::vector<T>* before = nullptr) {
   Forced const forced("matmul", provider);
   Buffer const left(a), right(b);
-  Buffer const y(before ? *before
-                        : std::vector<T>(static_cast<size_t>(p.m * p.n), std::numeric_limits<T>::quiet_NaN()));
+  Buffer const y(
+      before ? *before : std::vector<T>(static_cast<size_t>(p.batch * p.m * p.n), std::numeric_limits<T>::quiet_NaN()));
   TestScratch scratch;
   run_matmul(stream(), p, y.data(), left.data(), right.data(), scratch);
   synchronize(stream());

@@ -260,6 +260,31 @@ TEST_CASE("the reference matrix product is the definition, the others agree") {
   }
 }
 
+TEST_CASE("a batch of products is so many products") {
+  for (int transposed = 0; transposed < 4; ++transposed) {
+    MatmulProblem p{.m = 13, .n = 9, .k = 30, .batch = 5};
+    p.transpose_a = (transposed & 1) != 0, p.transpose_b = (transposed & 2) != 0;
+    auto const a = normals<float>(p.batch * p.m * p.k, 41), b = normals<float>(p.batch * p.k * p.n, 42);
+    std::vector<float> want;
+    MatmulProblem one = p;
+    one.batch = 1;
+    for (int64_t i = 0; i < p.batch; ++i) {
+      auto const part = [i](const std::vector<float>& all, int64_t each) {
+        return std::vector<float>(all.begin() + i * each, all.begin() + (i + 1) * each);
+      };
+      auto const y = multiply("reference", one, part(a, p.m * p.k), part(b, p.k * p.n));
+      want.insert(want.end(), y.begin(), y.end());
+    }
+    for (auto const& name : matmul_names()) {
+      CAPTURE(name);
+      CAPTURE(describe(p));
+      if (matmul_supports(name, p)) CHECK(relative_l2(multiply(name, p, a, b), want) <= f32_tolerance(p.k));
+    }
+    p.epilogue.activation = Activation::relu;
+    CHECK_THROWS_WITH_AS(multiply("reference", p, a, b), doctest::Contains("has no prologue and no epilogue"), Error);
+  }
+}
+
 TEST_CASE("native results do not depend on the number of threads") {
   int const before = threads();
   auto const same = [](auto run) {

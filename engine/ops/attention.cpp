@@ -1,5 +1,6 @@
 #include "engine/ops/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/ops/linear.h"
@@ -33,44 +34,50 @@ void scale_into(const Tensor& y, const Tensor& x, double factor) {
   });
 }
 
-/// The matrix of one head: of [heads, rows, cols] -> [rows, cols].
-Tensor of_head(const Tensor& t, int64_t head) { return t.rows(head, 1).view({t.dim(1), t.dim(2)}); }
-
-/// One image's attention: what forward and backward compute alike, in memory that the next image uses again.
+/// The attention of some images: what forward and backward compute alike. A head of an image is a product of a batch.
 struct Attention {
-  int64_t heads, tokens, size;  ///< size: d
-  double factor;                ///< 1 / sqrt(d)
-  Tensor parts;                 ///< [3 heads,t,d]: queries, keys, values
-  Tensor q, k, v;               ///< [heads,t,d]; q times the factor
-  Tensor scores, weights;       ///< [heads,t,t]
+  int64_t heads, images, tokens, size;  ///< size: d
+  double factor;                        ///< 1 / sqrt(d)
+  Tensor parts;                         ///< [3 heads images,t,d]: queries, keys, values
+  Tensor q, k, v;                       ///< [heads images,t,d]; q times the factor
+  Tensor scores, weights;               ///< [heads images,t,t]
 
+  /// Of qkv [n,t,3c].
   Attention(const Tensor& qkv, int64_t h)
       : heads(h),
+        images(qkv.dim(0)),
         tokens(qkv.dim(1)),
         size(qkv.dim(2) / (3 * h)),
         factor(1 / std::sqrt(static_cast<double>(size))),
-        parts(like(qkv, 3 * h, size)),
-        q(like(qkv, h, size)),
-        k(parts.rows(h, h)),
-        v(parts.rows(2 * h, h)),
-        scores(like(qkv, h, tokens)),
-        weights(like(qkv, h, tokens)) {}
-
-  Tensor like(const Tensor& qkv, int64_t h, int64_t cols) const {
-    return Tensor::empty({h, tokens, cols}, qkv.dtype(), qkv.device());
-  }
-
-  /// Fills everything for one image's qkv [1,t,3c].
-  void weigh(const Tensor& qkv) {
-    swap(parts, qkv, tokens, 3 * heads);
-    scale_into(q, parts.rows(0, heads), factor);
-    for (int64_t h = 0; h < heads; ++h) matmul_into(of_head(scores, h), of_head(q, h), of_head(k, h), false, true);
+        parts(like(qkv, 3, size)),
+        q(like(qkv, 1, size)),
+        k(part(parts, 1)),
+        v(part(parts, 2)),
+        scores(like(qkv, 1, tokens)),
+        weights(like(qkv, 1, tokens)) {
+    swap(parts, qkv, images * tokens, 3 * heads);
+    scale_into(q, part(parts, 0), factor);
+    matmul_into(scores, q, k, false, true);
     dispatch(qkv.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      softmax_kernel<T>(qkv.stream(), weights.data<T>(), scores.data<T>(), heads * tokens, tokens);
+      softmax_kernel<T>(qkv.stream(), weights.data<T>(), scores.data<T>(), heads * images * tokens, tokens);
     });
   }
+
+  Tensor like(const Tensor& qkv, int64_t count, int64_t cols) const {
+    return Tensor::empty({count * heads * images, tokens, cols}, qkv.dtype(), qkv.device());
+  }
+  Tensor part(const Tensor& three, int64_t i) const { return three.rows(i * heads * images, heads * images); }
 };
+
+/// Calls f(first, count) for runs of images whose weights fit a cache.
+template <class F>
+void for_each_run(const Tensor& qkv, int64_t heads, const F& f) {
+  constexpr int64_t most_weights = 1 << 19;
+  int64_t const n = qkv.dim(0), weights = heads * qkv.dim(1) * qkv.dim(1);
+  int64_t const run = std::clamp<int64_t>(most_weights / weights, 1, n);
+  for (int64_t first = 0; first < n; first += run) f(first, std::min(run, n - first));
+}
 
 }  // namespace
 
@@ -81,13 +88,12 @@ Tensor self_attention(const Tensor& qkv, int64_t heads) {
         " is not queries, keys and values of ", heads, " heads");
   Tensor const y = Tensor::empty(qkv.shape().with(2, qkv.dim(2) / 3), qkv.dtype(), qkv.device());
   if (y.numel()) {
-    Attention a(qkv, heads);
-    Tensor const heads_first = a.like(qkv, heads, a.size);
-    for (int64_t i = 0; i < qkv.dim(0); ++i) {
-      a.weigh(qkv.rows(i, 1));
-      for (int64_t h = 0; h < heads; ++h) matmul_into(of_head(heads_first, h), of_head(a.weights, h), of_head(a.v, h));
-      swap(y.rows(i, 1), heads_first, heads, a.tokens);
-    }
+    for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
+      Attention const a(qkv.rows(first, count), heads);
+      Tensor const mixed = Tensor::empty_like(a.q);
+      matmul_into(mixed, a.weights, a.v);
+      swap(y.rows(first, count), mixed, heads, count * a.tokens);
+    });
   }
   SelfAttentionNode node;
   node.qkv = qkv;
@@ -109,30 +115,24 @@ void SelfAttentionNode::backward(Gradients& g) {
   Tensor const& dy = g.output();
   Tensor const dqkv = Tensor::empty_like(qkv);
   if (dqkv.numel()) {
-    Attention a(qkv, heads);
-    Tensor const dout = a.like(qkv, heads, a.size), dq = Tensor::empty_like(dout), dparts = Tensor::empty_like(a.parts);
-    Tensor const dk = dparts.rows(heads, heads), dv = dparts.rows(2 * heads, heads);
-    Tensor const dweights = Tensor::empty_like(a.weights);
-    for (int64_t i = 0; i < qkv.dim(0); ++i) {
-      a.weigh(qkv.rows(i, 1));
-      swap(dout, dy.rows(i, 1), a.tokens, heads);
-      for (int64_t h = 0; h < heads; ++h) {
-        matmul_into(of_head(dv, h), of_head(a.weights, h), of_head(dout, h), true, false);
-        matmul_into(of_head(dweights, h), of_head(dout, h), of_head(a.v, h), false, true);
-      }
+    for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
+      Attention const a(qkv.rows(first, count), heads);
+      Tensor const dmixed = Tensor::empty_like(a.q), dq = Tensor::empty_like(a.q), dparts = Tensor::empty_like(a.parts),
+                   dweights = Tensor::empty_like(a.weights);
+      swap(dmixed, dy.rows(first, count), count * a.tokens, heads);
+      matmul_into(a.part(dparts, 2), a.weights, dmixed, true, false);
+      matmul_into(dweights, dmixed, a.v, false, true);
       Tensor const& dscores = a.scores;  // no longer needed
       dispatch(qkv.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        softmax_backward<T>(qkv.stream(), dscores.data<T>(), dweights.data<T>(), a.weights.data<T>(), heads * a.tokens,
-                            a.tokens);
+        softmax_backward<T>(qkv.stream(), dscores.data<T>(), dweights.data<T>(), a.weights.data<T>(),
+                            dscores.numel() / a.tokens, a.tokens);
       });
-      for (int64_t h = 0; h < heads; ++h) {
-        matmul_into(of_head(dq, h), of_head(dscores, h), of_head(a.k, h));
-        matmul_into(of_head(dk, h), of_head(dscores, h), of_head(a.q, h), true, false);
-      }
-      scale_into(dparts.rows(0, heads), dq, a.factor);
-      swap(dqkv.rows(i, 1), dparts, 3 * heads, a.tokens);
-    }
+      matmul_into(dq, dscores, a.k);
+      scale_into(a.part(dparts, 0), dq, a.factor);
+      matmul_into(a.part(dparts, 1), dscores, a.q, true, false);
+      swap(dqkv.rows(first, count), dparts, 3 * heads, count * a.tokens);
+    });
   }
   g.give(0, dqkv);
 }

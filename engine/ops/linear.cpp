@@ -5,15 +5,16 @@
 namespace mith {
 namespace {
 
-/// y[m,n] = op(a) op(b); the extents follow from y and a.
+/// y[m,n] = op(a) op(b); the extents follow from y and a. With a leading dimension, so many of them.
 void run(const Tensor& y, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b,
          const Epilogue& epilogue = {}) {
   if (y.numel() == 0) return;
   MatmulProblem problem;
   problem.dtype = a.dtype();
-  problem.m = y.dim(0);
-  problem.n = y.dim(1);
-  problem.k = transpose_a ? a.dim(0) : a.dim(1);
+  if (y.shape().rank() == 3) problem.batch = y.dim(0);
+  problem.m = y.dim(-2);
+  problem.n = y.dim(-1);
+  problem.k = a.dim(transpose_a ? -2 : -1);
   problem.transpose_a = transpose_a;
   problem.transpose_b = transpose_b;
   problem.epilogue = epilogue;

@@ -21,7 +21,7 @@ struct LinearNode final : Node {
 /// Plain product y = op(a) op(b), not recorded.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 
-/// The same into y, which has the product's shape.
+/// The same into y, which has the product's shape; or of [batch,..] operands, each with its own.
 void matmul_into(const Tensor& y, const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 
 }  // namespace mith

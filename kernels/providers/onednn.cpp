@@ -159,7 +159,7 @@ void execute(const Plan& plan, const Problem& problem, const void* source, void*
 using Key = std::array<int64_t, 24>;
 int64_t pieces_of(const Epilogue& e) { return (e.bias ? 1 : 0) | (e.residual ? 2 : 0) | (e.accumulate ? 4 : 0); }
 Key key_of(const MatmulProblem& p) {
-  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, pieces_of(p.epilogue), p.epilogue.row_pitch, threads()};
+  return {p.m, p.n, p.k, p.batch, p.transpose_a, p.transpose_b, pieces_of(p.epilogue), p.epilogue.row_pitch, threads()};
 }
 Key key_of(const Conv2dProblem& p) {
   Conv2dShape const& s = p.shape;
@@ -299,8 +299,8 @@ class OnednnConv2d final : public Conv2dProvider {
     // With few input channels its input gradient is slow: 28x28x1 <- 32 of batch 64 takes 2.2 ms on one core against
     // 0.76 natively, 28x28x3 <- 32 takes 4.1 against 2.2, a 7x7 stem at 112x112x3 11.6 against 4.7. Everywhere else
     // (forward and weight gradient of one channel included, at 0.48 against 0.61 ms and 0.35 against 0.73) it is ahead.
-    // A depthwise one has few channels a group, and many groups: stride 2 from 14x14x96 of batch 64 takes 0.18 ms on two
-    // cores against 4.9 natively.
+    // A depthwise one has few channels a group, and many groups: stride 2 from 14x14x96 of batch 64 takes 0.18 ms on
+    // two cores against 4.9 natively.
     bool const depthwise = p.shape.groups > 1 && p.shape.groups == p.shape.c;
     if (p.pass == ConvPass::input_gradient) return depthwise || !native::input_gradient_scatters(p.shape);
     // Over sums as short as a first layer's the pass for the ReLU costs more than oneDNN gains: 0.66 against 0.60 ms.
@@ -325,9 +325,14 @@ class OnednnConv2d final : public Conv2dProvider {
 std::unique_ptr<Plan> plan_matmul(const MatmulProblem& p) {
   int64_t const pitch = p.epilogue.row_pitch ? p.epilogue.row_pitch : p.n;
   auto plan = std::make_unique<Plan>();
-  plan->source = f32({p.m, p.k}, p.transpose_a ? Dims{1, p.m} : Dims{p.k, 1});
-  plan->weights = f32({p.k, p.n}, p.transpose_b ? Dims{1, p.k} : Dims{p.n, 1});
-  plan->result = f32({p.m, p.n}, Dims{pitch, 1});
+  auto const matrices = [&](int64_t rows, int64_t columns, bool transposed, int64_t row_pitch) {
+    Dims dims{rows, columns}, strides = transposed ? Dims{1, rows} : Dims{row_pitch, 1};
+    if (p.batch != 1) dims.insert(dims.begin(), p.batch), strides.insert(strides.begin(), rows * columns);
+    return f32(dims, strides);
+  };
+  plan->source = matrices(p.m, p.k, p.transpose_a, p.k);
+  plan->weights = matrices(p.k, p.n, p.transpose_b, p.n);
+  plan->result = matrices(p.m, p.n, false, pitch);
   plan->bias = p.epilogue.bias ? f32({1, p.n}, Dims{p.n, 1}) : memory::desc();
   auto const attributes = attributes_of(p.epilogue, plan->result);
   auto const d =
@@ -343,6 +348,7 @@ class OnednnMatmul final : public MatmulProvider {
     return device == Device::cpu && p.dtype == DType::f32 && p.prologue.empty() && epilogue_fits(p.epilogue) &&
            plan(p) != nullptr;
   }
+  bool batches() const override { return true; }
   size_t workspace(Device, const MatmulProblem& p) const override { return plan(p)->workspace(p.fixed_weights); }
   void run(const Stream& stream, const MatmulProblem& p, void* y, const void* a, const void* b,
            void* scratch) const override {

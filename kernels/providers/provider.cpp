@@ -67,7 +67,11 @@ Registry<Conv2dProvider>& conv2d_registry() {
 }
 
 void check_problem(const MatmulProblem& p) {
-  check(p.m >= 0 && p.n >= 0 && p.k >= 0, describe(p), ": negative size");
+  check(p.m >= 0 && p.n >= 0 && p.k >= 0 && p.batch >= 0, describe(p), ": negative size");
+  Epilogue const& e = p.epilogue;
+  check(p.batch == 1 ||
+            (p.prologue.empty() && !e.bias && e.activation == Activation::none && e.only_bias_and_activation()),
+        describe(p), ": a batch has no prologue and no epilogue");
   check(!p.epilogue.row_pitch || p.epilogue.row_pitch >= p.n, describe(p), ": row pitch ", p.epilogue.row_pitch,
         " is less than a row");
 }
@@ -154,7 +158,16 @@ const Conv2dProvider& choose(Device device, const Conv2dProblem& p) {
 void run_matmul(const Stream& stream, const MatmulProblem& p, void* y, const void* a, const void* b, Scratch scratch) {
   check_problem(p);
   auto const& provider = degenerate(p) ? matmul_registry().find("matmul", "reference") : choose(stream.device, p);
-  provider.run(stream, p, y, a, b, allocate(scratch, provider.workspace(stream.device, p)));
+  void* const memory = allocate(scratch, provider.workspace(stream.device, p));
+  if (p.batch == 1 || provider.batches()) return provider.run(stream, p, y, a, b, memory);
+  auto const part = [&](const void* whole, int64_t i, int64_t elements) {
+    return static_cast<const char*>(whole) + static_cast<size_t>(i * elements) * size_of(p.dtype);
+  };
+  MatmulProblem one = p;
+  one.batch = 1;
+  for (int64_t i = 0; i < p.batch; ++i)
+    provider.run(stream, one, const_cast<char*>(part(y, i, p.m * p.n)), part(a, i, p.m * p.k), part(b, i, p.k * p.n),
+                 memory);
 }
 
 void run_conv2d(const Stream& stream, const Conv2dProblem& p, void* x, void* w, void* y, Scratch scratch) {
@@ -164,8 +177,8 @@ void run_conv2d(const Stream& stream, const Conv2dProblem& p, void* x, void* w, 
 }
 
 std::string describe(const MatmulProblem& p) {
-  return cat("matmul ", name_of(p.dtype), " ", p.m, "x", p.n, "x", p.k, p.transpose_a ? " ta" : "",
-             p.transpose_b ? " tb" : "", extras(p.prologue, p.epilogue));
+  return cat("matmul ", name_of(p.dtype), " ", p.batch == 1 ? "" : cat(p.batch, " of "), p.m, "x", p.n, "x", p.k,
+             p.transpose_a ? " ta" : "", p.transpose_b ? " tb" : "", extras(p.prologue, p.epilogue));
 }
 
 std::string describe(const Conv2dProblem& p) {

@@ -55,11 +55,12 @@ struct Epilogue {
 struct MatmulProblem {
   DType dtype = DType::f32;
   int64_t m = 0, n = 0, k = 0;
+  int64_t batch = 1;  ///< of products whose operands lie one behind another; if several, they have no pro- or epilogue
   bool transpose_a = false, transpose_b = false;
   bool fixed_weights = false;  ///< b is known to the FixedWeights in use: no scratch is needed for its other forms
   Prologue prologue = {};      ///< on a, by its k index
   Epilogue epilogue = {};
-  int64_t flops() const { return 2 * m * n * k; }
+  int64_t flops() const { return 2 * batch * m * n * k; }
 };
 
 struct Conv2dShape {
@@ -106,6 +107,7 @@ struct MatmulProvider {
   virtual ~MatmulProvider() = default;
   virtual std::string_view name() const = 0;
   virtual bool supports(Device, const MatmulProblem&) const = 0;
+  virtual bool batches() const { return false; }  ///< false: run() is called for each product of a batch
   virtual bool recommended(const MatmulProblem&) const { return true; }       ///< false: right, but known to be slow
   virtual size_t workspace(Device, const MatmulProblem&) const { return 0; }  ///< bytes of scratch that run() needs
   virtual void run(const Stream&, const MatmulProblem&, void* y, const void* a, const void* b, void* scratch) const = 0;
