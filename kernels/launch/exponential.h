@@ -16,6 +16,9 @@ MITH_DEVICE float exponential(float x) { return expf(x); }
 #else
 /// To 1.2 units in the last place. Below e^-87, about the least normal number, it is 0, above e^88 infinity.
 MITH_DEVICE float exponential(float x) {
+  // Here 2^n becomes 0 or infinity by itself; chosen at the end, the arithmetic would move into branches.
+  x = x < -87 ? -88.0f : x;
+  x = x > 88 ? 89.0f : x;
   float const n = std::rint(x * 1.44269504f);
 #ifdef __FMA__
   float const r = __builtin_fmaf(n, 2.12194440e-4f, __builtin_fmaf(n, -0.693359375f, x));
@@ -30,8 +33,7 @@ MITH_DEVICE float exponential(float x) {
   p = (p * r + 1) * r + 1;
   // Added to 1.5 * 2^23, an integer lies in the last bits: here n + 127, the exponent of 2^n.
   int32_t const exponent = std::bit_cast<int32_t>(n + (12582912.0f + 127)) << 23;
-  float const y = p * std::bit_cast<float>(exponent);
-  return x < -87 ? 0.0f : x > 88 ? __builtin_inff() : y;
+  return p * std::bit_cast<float>(exponent);
 }
 #endif
 
