@@ -63,7 +63,8 @@ struct Saved {
   Json json;
 };
 Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, const Model& model, Classifier* surrogate,
-                      const ImageSet& images, Crafter& crafter, OutputFolder& out, AttackState& state) {
+                      const Json& executors, const ImageSet& images, Crafter& crafter, OutputFolder& out,
+                      AttackState& state) {
   ImageSource const source(images);
   Saved saved{make_report("Attack", images, o.data, PartOptions{}.default_part, static_cast<uint64_t>(common.seed)),
               {}};
@@ -94,7 +95,7 @@ Saved attack_and_save(const AttackAppOptions& o, const CommonOptions& common, co
   }
   add_masking_warnings(saved.report.rows);
   saved.report.configuration = build_information();
-  saved.report.configuration["eager"] = o.eager;
+  saved.report.configuration["executor"] = executors;
   if (!crafter.report().empty()) saved.report.configuration["crafting"] = crafter.report();
   saved.json = to_json(saved.report);
   for (size_t i = 0; i < extras.size(); ++i) saved.json["rows"][i + 1].update(extras[i]);
@@ -147,7 +148,10 @@ int attack(int argc, char** argv) {
                           line.common);
   AttackState state(out, "mith-attack", key, o.resume, o.force);
   Classifier* const surrogate = surrogates.empty() ? nullptr : surrogates.classifiers().front();
-  Saved const saved = attack_and_save(o, line.common, model, surrogate, images, crafter, out, state);
+  auto opened = surrogates.models();
+  opened.insert(opened.begin(), &model);
+  Saved const saved =
+      attack_and_save(o, line.common, model, surrogate, executors_of(opened), images, crafter, out, state);
   write_text(out.path() / "attack.json", json_text(saved.json, 2) + "\n");
   out.keep();
   state.remove();

@@ -11,6 +11,7 @@
 #include "apps/common/registry_help.h"
 #include "apps/common/training.h"
 #include "data/dataset.h"
+#include "engine/files/files.h"
 #include "engine/train/progress.h"
 
 namespace mith {
@@ -23,7 +24,7 @@ struct Options {
   std::string data = "synthetic:histology", net = "cnn", model, attack = "pgd:eps=8/255,alpha=2/255,steps=10";
   std::string trace;
   int64_t batch = 0, rounds = 5, limit = 512, size = 224, layers = 12;
-  bool wait = false, eager = false;
+  bool wait = false, eager = false, frozen = false;
   bench::KernelOptions kernels;
 };
 
@@ -131,7 +132,7 @@ void measure(Task& task, Task* beside, const Options& o, bool json) {
   auto const timings = time_tasks(tasks, o.rounds);
   Json result = result_of(task, timings[0]);
   if (beside) result["beside"] = result_of(*beside, timings[1]);
-  Json const profile = task.profile(o.trace);
+  Json const profile = beside || !o.trace.empty() ? task.profile(o.trace) : Json();
   if (!profile.is_null()) result["profile"] = profile;
   if (json) {
     std::cout << result.dump(2) << '\n';
@@ -162,7 +163,8 @@ int run_bench(int argc, char** argv) {
                "epochs, attack passes or readings of a kernel, after one that warms up");
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
   line.integer("--size", o.size, 8, 4096, "network: images of N x N x 3");
-  line.flag("--eager", o.eager, "attack: only the network operator by operator, not the frozen one beside it");
+  line.flag("--eager", o.eager, "attack: only the network operator by operator");
+  line.flag("--frozen", o.frozen, "attack: only the frozen network, nothing beside it and no steps");
   line.integer("--layers", o.layers, 0, INT64_MAX, "attack: steps of the frozen network to list, the slowest first");
   line.text("--trace", o.trace, "FILE", "attack: when every step of one batch ran, for chrome://tracing or Perfetto");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
@@ -185,11 +187,13 @@ int run_bench(int argc, char** argv) {
     std::cout << *help;
     return 0;
   }
-  require(o.trace.empty() || (mode == "attack" && !o.eager && !o.wait),
-          "--trace: goes with attack, and its frozen network");
   require(!mode.empty(), "say what to measure: train, attack, network or kernels (--help lists the options)");
   require(mode == "train" || mode == "attack" || mode == "network" || mode == "kernels", "unknown benchmark '", mode,
           "'", suggestion(mode, {"train", "attack", "network", "kernels"}));
+  require(o.trace.empty() || (mode == "attack" && !o.eager && !o.wait),
+          "--trace: goes with attack, and its frozen network");
+  require(!o.eager || !o.frozen, "--eager or --frozen, not both");
+  if (!o.trace.empty()) write_text(o.trace, "");  // what cannot be written is said before all is measured
   if (mode == "kernels") {
     if (line.given("--rounds")) o.kernels.rounds = o.rounds;
     o.kernels.json = line.common.json;
@@ -225,7 +229,7 @@ int run_bench(int argc, char** argv) {
                                      .eager = o.eager};
     task = attack_task(*network, test, options);
     options.eager = true;
-    if (!o.eager && !o.wait) beside = attack_task(*network, test, options);
+    if (!o.eager && !o.frozen && !o.wait) beside = attack_task(*network, test, options);
   }
   if (o.wait)
     measure_on_request(*task);

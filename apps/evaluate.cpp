@@ -201,7 +201,9 @@ int evaluate(int argc, char** argv) {
       crafter);
   add_masking_warnings(report.rows);
   report.configuration = build_information();
-  report.configuration["eager"] = o.eager;
+  auto opened = surrogates.models();
+  opened.insert(opened.begin(), targets.begin(), targets.end());
+  report.configuration["executor"] = executors_of(opened);
   if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
   if (report_folder) {

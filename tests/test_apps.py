@@ -56,6 +56,28 @@ class Benchmarks(Scratch):
         self.assertIn("features.0.0", [layer["layer"] for layer in result["layers"]])
         self.assertGreater(result["peak_resident_mib"], 1)
 
+    def test_an_attack_says_where_its_time_goes(self):
+        trace = self.dir / "trace.json"
+        result = json.loads(run("mith-bench", "attack", "--data", DATA, "--limit", 20, "--rounds", 1, "--trace", trace,
+                                "--attack", "pgd:steps=3", "--json").stdout)
+        self.assertEqual((result["executor"], result["beside"]["executor"]), ("frozen", "eager"))
+        steps = {(s["layer"], s["operator"]): s for s in result["profile"]["steps"]}
+        conv = steps["conv2", "conv2d + relu"]
+        self.assertGreater(conv["forward_seconds"], 0)
+        self.assertEqual(conv["forward_flops"], conv["backward_flops"])
+        self.assertGreater(conv["forward_flops"], 0)
+        shares = sum(s["share"] for s in steps.values())
+        self.assertGreater(shares, 0)
+        self.assertLessEqual(shares, 1)
+        events = json.loads(trace.read_text())["traceEvents"]
+        self.assertEqual(len([e for e in events if e["name"] == "conv2 conv2d + relu"]), 6)
+        self.assertEqual({e["cat"] for e in events}, {"forward", "backward"})
+        table = run("mith-bench", "attack", "--data", DATA, "--limit", 20, "--rounds", 1, "--layers", 2).stdout
+        self.assertIn("the 2 slowest of", table)
+        for wrong in ("--eager", "--wait"):
+            self.assertIn("--trace", run("mith-bench", "attack", "--trace", trace, wrong, code=2).stderr)
+        self.assertIn("not both", run("mith-bench", "attack", "--eager", "--frozen", code=2).stderr)
+
     def test_every_kernel_has_a_case(self):
         for device in ("cpu", "simt"):
             with self.subTest(device=device):
@@ -72,6 +94,16 @@ class Attacking(Scratch):
     def attack(self, *arguments, out="out", code=0):
         return run("mith-attack", "--model", self.baseline, "--data", DATA, "--out", self.dir / out, *arguments,
                    code=code)
+
+    def test_networks_run_frozen_unless_asked_otherwise(self):
+        reports = []
+        for more, executor in ([], "frozen"), (["--eager"], "eager"):
+            self.attack("--attack", "pgd:eps=8/255,steps=5", "--limit", 20, *more, out=executor)
+            reports.append(json.loads((self.dir / executor / "attack.json").read_text()))
+            self.assertEqual(reports[-1]["configuration"]["executor"], {str(self.baseline): executor})
+        accuracies = [[row["accuracy"] for row in report["rows"]] for report in reports]
+        self.assertEqual(accuracies[0][0], accuracies[1][0])
+        self.assertAlmostEqual(accuracies[0][1], accuracies[1][1], delta=1 / 20 + 1e-9)  # one image on the edge
 
     def test_files(self):
         done = self.attack("--attack", "fgsm:eps=8/255", "--attack", "pgd:eps=8/255,steps=3", "--png")

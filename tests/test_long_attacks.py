@@ -173,6 +173,7 @@ class Resuming(Long):
         self.refused(*good, "--seed", 5, naming="seed 0, not 5")
         self.refused(*[a.replace("steps=400", "steps=401") for a in other], naming="attack")
         self.refused(*good, "--limit", 10, naming="images")
+        self.refused(*good, "--eager", naming="eager")
         self.refused(*good, "--surrogate", self.baseline, naming="surrogate")
         run("mith-train", "--data", DATA, "--net", "cnn", "--epochs", 1, "--seed", 8, "--out", self.dir / "retrained")
         moved = [str(self.dir / "retrained") if a == str(self.baseline) else a for a in other]

@@ -1,5 +1,6 @@
 // mith-bench attack: the real attack on the real classifier, and what a frozen network's passes spend their time on.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 
@@ -24,7 +25,7 @@ class AttackTask final : public Task {
     if (o.eager) {
       classifier_ = std::make_unique<NetworkClassifier>(network, "network", NetworkClassifier::fixed);
     } else {
-      auto frozen = std::make_unique<FrozenNetwork>(network);
+      auto frozen = make_frozen(network);
       frozen_ = frozen.get();
       classifier_ = std::move(frozen);
     }
@@ -69,17 +70,37 @@ class AttackTask final : public Task {
   Json profile(const std::string& trace_file) override {
     if (!frozen_) return nullptr;
     const Batch& batch = batches_.front();
-    frozen::Plan& plan = frozen_->plan(batch.size());
     frozen::Timeline timeline;
-    plan.record(&timeline);
-    attack_->run(*classifier_, batch, options_);
-    plan.record(nullptr);
+    {
+      Recording const recording(*frozen_, timeline);
+      attack_->run(*classifier_, batch, options_);
+    }
     std::chrono::duration<double> const all = std::chrono::steady_clock::now() - timeline.origin;
     if (!trace_file.empty()) write_text(trace_file, json_text(chrome_trace(timeline)));
-    return layers(plan, timeline, all.count());
+    return layers(timeline, all.count());
   }
 
  private:
+  struct Recording {
+    Recording(FrozenNetwork& n, frozen::Timeline& timeline) : network(n) { n.record(&timeline); }
+    ~Recording() { network.record(nullptr); }
+    Recording(const Recording&) = delete;
+    Recording& operator=(const Recording&) = delete;
+    FrozenNetwork& network;
+  };
+  /// Of one operator in one direction, whatever the batch sizes of its passes.
+  struct Sum {
+    double seconds = 0, floor = 0, flops = 0, bytes = 0;
+    int64_t passes = 0;
+    double mean(double total) const { return passes ? total / static_cast<double>(passes) : 0; }
+  };
+
+  static std::unique_ptr<FrozenNetwork> make_frozen(Network& network) try {
+    return std::make_unique<FrozenNetwork>(network);
+  } catch (const Error& e) {
+    throw Error(cat(e.what(), "; --eager measures it operator by operator"));
+  }
+
   double accuracy(const std::vector<Tensor>& adversarial) {
     int64_t right = 0;
     for (size_t i = 0; i < batches_.size(); ++i) {
@@ -115,54 +136,46 @@ class AttackTask final : public Task {
     return {{"traceEvents", events}, {"displayTimeUnit", "ms"}, {"otherData", describe()}};
   }
 
-  /// By step and pass, means over the attack's passes of one batch.
-  Json layers(const frozen::Plan& plan, const frozen::Timeline& timeline, double all) const {
+  /// By operator and direction, means over the attack's passes of one batch.
+  Json layers(const frozen::Timeline& timeline, double all) const {
     Stream const stream = stream_of(default_device());
     Ceilings const ceilings = measure_ceilings(stream, kernel_cases(stream.device));
-    struct Sum {
-      double seconds = 0;
-      int64_t passes = 0;
-      double mean() const { return passes ? seconds / static_cast<double>(passes) : 0; }
-    };
-    std::map<const frozen::Step*, std::array<Sum, 2>> sums;
-    double inside = 0, floor = 0, flops = 0, bytes = 0;
+    std::map<const frozen::Operator*, std::array<Sum, 2>> sums;
+    Sum whole;
     for (auto const& span : timeline.spans) {
-      Sum& sum = sums[span.step][span.backward];
-      sum.seconds += span.end - span.begin;
-      ++sum.passes;
-      inside += span.end - span.begin;
+      auto const& cost = span.backward ? span.step->backward_cost : span.step->forward_cost;
+      auto const flops = static_cast<double>(cost.flops), bytes = static_cast<double>(cost.bytes);
+      for (Sum* const sum : {&sums[&span.step->what()][span.backward], &whole}) {
+        sum->seconds += span.end - span.begin;
+        sum->floor += ceilings.floor_seconds(bytes, flops);
+        sum->flops += flops;
+        sum->bytes += bytes;
+        ++sum->passes;
+      }
     }
+    frozen::Plan const& plan = frozen_->plan(batches_.front().size());
     Json steps = Json::array();
     for (auto const& step : plan.steps()) {
-      auto const& [forward, backward] = sums[step.get()];
+      auto const& [forward, backward] = sums[&step->what()];
       Json row = named(*step);
-      double least = 0;
-      for (auto const& [sum, cost] : {std::pair(forward, step->forward_cost), {backward, step->backward_cost}}) {
-        double const passes = static_cast<double>(sum.passes), f = static_cast<double>(cost.flops),
-                     b = static_cast<double>(cost.bytes);
-        least += passes * ceilings.floor_seconds(b, f);
-        flops += passes * f;
-        bytes += passes * b;
-      }
       double const seconds = forward.seconds + backward.seconds;
-      floor += least;
-      row.update({{"forward_seconds", forward.mean()},
-                  {"backward_seconds", backward.mean()},
-                  {"forward_flops", step->forward_cost.flops},
-                  {"backward_flops", step->backward_cost.flops},
-                  {"forward_bytes", step->forward_cost.bytes},
-                  {"backward_bytes", step->backward_cost.bytes},
+      row.update({{"forward_seconds", forward.mean(forward.seconds)},
+                  {"backward_seconds", backward.mean(backward.seconds)},
+                  {"forward_flops", forward.mean(forward.flops)},
+                  {"backward_flops", backward.mean(backward.flops)},
+                  {"forward_bytes", forward.mean(forward.bytes)},
+                  {"backward_bytes", backward.mean(backward.bytes)},
                   {"share", seconds / all},
-                  {"share_of_floor", seconds > 0 ? least / seconds : 0}});
+                  {"share_of_floor", seconds > 0 ? (forward.floor + backward.floor) / seconds : 0}});
       steps.push_back(row);
     }
     return {{"steps", steps},
             {"batch", plan.batch()},
             {"seconds", all},
-            {"outside_seconds", all - inside},
-            {"flops", flops},
-            {"bytes", bytes},
-            {"share_of_floor", floor / all},
+            {"outside_seconds", all - whole.seconds},
+            {"flops", whole.flops},
+            {"bytes", whole.bytes},
+            {"share_of_floor", whole.floor / all},
             {"arena_bytes", static_cast<int64_t>(plan.arena_bytes())},
             {"ceilings",
              {{"gigabytes_per_second", 1e-9 * ceilings.bytes_per_second},

@@ -8,6 +8,7 @@
 #include "engine/files/files.h"
 #include "engine/frozen/frozen.h"
 #include "engine/spec/spec.h"
+#include "engine/tensor/allocator.h"
 #include "engine/train/progress.h"
 
 namespace mith {
@@ -97,16 +98,32 @@ bool same_source(const std::string& a, const std::string& b) {
 
 namespace {
 
-std::unique_ptr<Classifier> classifier_of(Network& network, const std::string& name, bool eager) {
-  if (!eager) try {
-      return std::make_unique<FrozenNetwork>(network, name);
-    } catch (const Error& e) {
-      warn(cat(name, " runs operator by operator: ", e.what()));
-    }
-  return std::make_unique<NetworkClassifier>(network, name, NetworkClassifier::fixed);
+/// With a plan, so that what cannot run is noticed now.
+std::unique_ptr<FrozenNetwork> frozen_or_null(Network& network, const std::string& name) try {
+  auto frozen = std::make_unique<FrozenNetwork>(network, name);
+  frozen->plan(1);
+  return frozen;
+} catch (const OutOfMemory&) {
+  throw;
+} catch (const Error& e) {
+  warn(cat(name, " runs operator by operator: ", e.what()));
+  return nullptr;
+}
+
+void make_classifier(Model& model, bool eager) {
+  if (!eager) model.classifier = frozen_or_null(*model.network, model.name);
+  model.frozen = model.classifier != nullptr;
+  if (!model.frozen)
+    model.classifier = std::make_unique<NetworkClassifier>(*model.network, model.name, NetworkClassifier::fixed);
 }
 
 }  // namespace
+
+Json executors_of(const std::vector<const Model*>& models) {
+  Json executors = Json::object();
+  for (const Model* model : models) executors[model->name] = model->frozen ? "frozen" : "eager";
+  return executors;
+}
 
 Model open_model(const std::string& text, bool eager) {
   std::error_code error;
@@ -118,7 +135,7 @@ Model open_model(const std::string& text, bool eager) {
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
   require_classifier(model.network->spec());
-  model.classifier = classifier_of(*model.network, text, eager);
+  make_classifier(model, eager);
   if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
   return model;
 }

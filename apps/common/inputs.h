@@ -15,12 +15,16 @@ struct Model {
   std::string name;  ///< as the command line has it
   std::unique_ptr<Network> network;
   std::unique_ptr<Classifier> classifier;
-  Json configuration;  ///< the run's config.json; null for bare weights
+  bool frozen = false;  ///< the classifier is a FrozenNetwork
+  Json configuration;   ///< the run's config.json; null for bare weights
 };
 
 /// A run folder or NET@weights.safetensors. Its classifier is frozen, unless `eager` or, with a warning, if that cannot
 /// be. Throws UsageError naming it, also for a `+defence` suffix.
 Model open_model(const std::string& text, bool eager = false);
+
+/// For reports: how each model runs, by its name, "frozen" or "eager".
+Json executors_of(const std::vector<const Model*>&);
 
 /// A run's config.json; null without one. UsageError if it is no JSON.
 Json configuration_of(const std::filesystem::path& run);

@@ -6,6 +6,7 @@
 
 #include "engine/frozen/plan.h"
 #include "engine/ops/ops.h"
+#include "engine/tensor/allocator.h"
 
 namespace mith {
 namespace {
@@ -65,8 +66,10 @@ Outputs FrozenNetwork::run(const Batch& b, const Cotangent& cotangent, const Wan
   if (!want.features.empty() || std::holds_alternative<OnFeature>(cotangent))
     return eager_.evaluate(b, cotangent, want, key);
   NoTape const pause;
+  OperatorScope const scope("frozen network");
   FixedWeights::Use const use(weights_.get());
   frozen::Plan& plan = this->plan(b.size());
+  plan.record(timeline_);
   if (!arena_.defined() || arena_.bytes() < plan.arena_bytes()) {
     arena_ = Tensor();
     arena_ = Tensor::empty({static_cast<int64_t>(plan.arena_bytes())}, DType::u8, b.x.device());
@@ -95,6 +98,7 @@ Outputs FrozenNetwork::run(const Batch& b, const Cotangent& cotangent, const Wan
   } else {
     weights = std::get<OnLogits>(cotangent).weights;
   }
+  if (!want.input_gradient) return out;
   check(!weights.defined() || weights.shape() == logits.shape(), name(), ": a cotangent of ", weights.shape(), " for ",
         logits.shape());
   Tensor cotangents = Tensor::zeros_like(all);

@@ -17,6 +17,7 @@ namespace mith {
 namespace frozen {
 struct Graph;
 class Plan;
+struct Timeline;
 }  // namespace frozen
 
 class FrozenNetwork final : public Classifier {
@@ -32,7 +33,10 @@ class FrozenNetwork final : public Classifier {
   const frozen::Graph& graph() const { return *graph_; }
   /// The plan for this many images: that of the next larger size for which there are plans, at most a sixteenth more.
   frozen::Plan& plan(int64_t images);
-  /// How often weights were reordered into a layout that a library wants: once for each, for as long as this lives.
+  /// From now on every step of every pass waits for the device and is noted; null ends that.
+  void record(frozen::Timeline* timeline) { timeline_ = timeline; }
+  /// How often weights were reordered into a layout that a library wants. Products of plans have fixed weights and
+  /// cannot reorder them but to keep them, so this counts all.
   size_t reorders() const { return weights_->forms(); }
 
  protected:
@@ -44,6 +48,7 @@ class FrozenNetwork final : public Classifier {
   std::unique_ptr<FixedWeights> weights_;
   std::map<int64_t, std::unique_ptr<frozen::Plan>> plans_;
   Tensor arena_;
+  frozen::Timeline* timeline_ = nullptr;
 };
 
 }  // namespace mith

@@ -152,13 +152,4 @@ void fuse(Graph& graph) {
     if (auto* const conv = o.as<Convolution>()) conv->turned = turned(conv->shape, conv->weight);
 }
 
-std::string title(const Operator& o) {
-  auto const counted = [&](const char* what) { return std::ranges::find(o.fused, what) != o.fused.end(); };
-  std::string title = o.name;
-  for (const std::string& fused : o.fused) title += " + " + fused;
-  if (o.residual >= 0 && !counted("add")) title += " + residual";
-  if (o.relu && !counted("relu") && o.name != "relu") title += " + relu";
-  return title;
-}
-
 }  // namespace mith::frozen

@@ -100,12 +100,12 @@ struct Graph {
 std::vector<double> doubles(const Tensor&);
 Tensor floats(const std::vector<double>&, const Shape&, Device);
 
+constexpr int64_t traced_images = 2;  ///< in the one pass that is traced
 /// The eval-mode network's operators from the images to the logits. Throws Error where a network cannot be traced: what
 /// it computes beside the images must be the same for every image.
 Graph trace(Network&);
 
-/// The input gradient of a convolution as one of stride 1; without weights where that is none, or slow: where so few
-/// channels come in that providers have a way of their own, and where strides leave most of it zeros.
+/// The input gradient of a convolution as one of stride 1; without weights where that is none, or does not pay.
 Turned turned(const Conv2dShape&, const Tensor& weight);
 
 /// Folds batch norms into the convolutions before or the dense layers behind them, and lets convolutions add residuals

@@ -40,7 +40,7 @@ Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, b
 }
 
 Cost Plan::cost_of(const Step& step) const {
-  if (step.by() == "in place") return {};
+  if (step.in_place()) return {};
   return {step.flops(), planner_.bytes_moved() + weight_bytes(step.what())};
 }
 

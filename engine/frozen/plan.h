@@ -32,7 +32,7 @@ class Plan {
   /// The gradient [batch,h,w,c] of sum(logits * cotangent), once after each forward pass.
   Tensor backward(const Tensor& cotangent);
 
-  /// From now on every step waits for the device and is noted; null ends that.
+  /// Null: steps are not noted.
   void record(Timeline* timeline) { timeline_ = timeline; }
 
  private:

@@ -71,7 +71,7 @@ Place Planner::part_of(const Place& whole, int value) const {
 }
 
 Buffer Planner::born(size_t bytes) {
-  buffers_.push_back({aligned(bytes), now_, now_});
+  buffers_.push_back({bytes, now_, now_});
   return static_cast<Buffer>(buffers_.size() - 1);
 }
 
@@ -176,14 +176,14 @@ size_t Planner::finish() {
     std::vector<std::pair<size_t, size_t>> taken;
     for (size_t const other : done) {
       Life const& o = buffers_[other];
-      if (o.first <= life.last && life.first <= o.last) taken.emplace_back(o.offset, o.offset + o.bytes);
+      if (o.first <= life.last && life.first <= o.last) taken.emplace_back(o.offset, o.offset + aligned(o.bytes));
     }
     std::ranges::sort(taken);
     for (auto const& [begin, end] : taken) {
-      if (life.offset + life.bytes <= begin) break;
+      if (life.offset + aligned(life.bytes) <= begin) break;
       life.offset = std::max(life.offset, end);
     }
-    total = std::max(total, life.offset + life.bytes);
+    total = std::max(total, life.offset + aligned(life.bytes));
     done.push_back(b);
   }
   return total;

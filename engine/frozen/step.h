@@ -44,9 +44,10 @@ class Step {
   const Operator& what() const { return operator_; }
   /// Who computes it, for tables: a provider in each direction, "pass" over memory, "eager", ...
   virtual std::string by() const { return "pass"; }
+  virtual bool in_place() const { return false; }  ///< nothing is computed, nothing moves
   /// Bytes kept from the forward to the backward pass, beside the values themselves.
   virtual size_t kept_bytes() const { return 0; }
-  /// Of a product, in each direction; passes over memory count nothing.
+  /// Of products, in each direction; passes over memory count nothing.
   virtual int64_t flops() const { return 0; }
   bool has_backward = false;
   Cost forward_cost, backward_cost;  ///< as planned

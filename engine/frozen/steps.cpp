@@ -155,7 +155,8 @@ class JoinStep final : public Step {
       slice.offset += part.columns;
     }
   }
-  std::string by() const override { return copies_.empty() ? "in place" : cat("copies ", copies_.size()); }
+  std::string by() const override { return in_place() ? "in place" : cat("copies ", copies_.size()); }
+  bool in_place() const override { return copies_.empty(); }
   void forward(const Memory& m) override {
     for (auto const& [to, from] : copies_) copy(m, to, from);
   }
@@ -184,6 +185,7 @@ class ReshapeStep final : public Step {
   using Step::Step;
   void plan_forward(Planner& p) override { p.write_as(operator_.output, operator_.inputs[0]); }
   std::string by() const override { return "in place"; }
+  bool in_place() const override { return true; }
   void forward(const Memory&) override {}
   void plan_backward(Planner& p) override {
     Place from = p.gradient(operator_.output);
@@ -213,6 +215,7 @@ class EagerStep final : public Step {
     batch_ = p.batch();
   }
   std::string by() const override { return "eager"; }
+  int64_t flops() const override { return node_.flops() * batch_ / traced_images; }
   void forward(const Memory& m) override {
     std::vector<Tensor> tensors;
     for (size_t i = 0; i < inputs_.size(); ++i) tensors.push_back(tensor(m, operator_.inputs[i], inputs_[i]));

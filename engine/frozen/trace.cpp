@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <unordered_map>
 
@@ -8,7 +9,7 @@ namespace mith::frozen {
 namespace {
 
 /// Two images: then what differs between them shows, and so does the leading dimension of what does not.
-constexpr int64_t images = 2;
+constexpr int64_t images = traced_images;
 
 Affine affine_of(const BatchNormNode& norm) {
   auto const weight = doubles(norm.weight), bias = doubles(norm.bias), mean = doubles(norm.mean),
@@ -151,5 +152,14 @@ class Tracer {
 }  // namespace
 
 Graph trace(Network& network) { return Tracer(network).run(); }
+
+std::string title(const Operator& o) {
+  auto const counted = [&](const char* what) { return std::ranges::find(o.fused, what) != o.fused.end(); };
+  std::string title = o.name;
+  for (const std::string& fused : o.fused) title += " + " + fused;
+  if (o.residual >= 0 && !counted("add")) title += " + residual";
+  if (o.relu && !counted("relu") && o.name != "relu") title += " + relu";
+  return title;
+}
 
 }  // namespace mith::frozen

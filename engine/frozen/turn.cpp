@@ -1,5 +1,5 @@
-// Input gradients of convolutions as convolutions of stride 1, which providers compute best, and of which libraries
-// have more than reference code for three channels.
+// Input gradients of convolutions as convolutions of stride 1, which providers compute best. For the three channels of
+// a strided stem some libraries have nothing but reference code otherwise.
 #include <algorithm>
 
 #include "engine/frozen/graph.h"
@@ -35,6 +35,9 @@ class Axis {
   int64_t extent_, outputs_, taps_, stride_, pad_, dilation_;
 };
 
+/// Of stride 1 all but those into few channels, for which providers have a way of their own (vector lanes would be
+/// padding). Strided ones only into few, where the pixels of a block fill the lanes; with many, taps that the stride
+/// leaves out would double the work, as they would with a filter of one.
 bool pays(const Conv2dShape& s) {
   constexpr int64_t few = 8;
   bool const depthwise = s.groups == s.c && s.groups == s.o;

@@ -108,7 +108,7 @@ struct Plan {
   bool reorders() const { return packed != weights; }
   size_t packed_bytes() const { return reorders() ? (packed.get_size() + 63) / 64 * 64 : 0; }
   /// Where the library's scratchpad begins in the caller's scratch: behind the weights that are packed for this call.
-  size_t packing(bool fixed_weights) const { return fixed_weights ? 0 : packed_bytes(); }
+  size_t packing(bool fixed_weights) const { return fixed_weights && !writes_weights ? 0 : packed_bytes(); }
   size_t workspace(bool fixed_weights) const { return packing(fixed_weights) + scratchpad.get_size(); }
 };
 
