@@ -38,10 +38,6 @@ class ImageSums {
 class CurvedStep final : public WritingStep {
  public:
   explicit CurvedStep(const Operator& o) : WritingStep(o), curved_(*o.as<Curved>()) {}
-  void plan_forward(Planner& p) override {
-    x_ = p.read(operator_.inputs[0]);
-    y_ = p.write(operator_.output);
-  }
   void forward(const Memory& m) override {
     activation_forward(m.stream(), m.at(y_), m.at(x_), curved_.curve, curved_.parameter, y_.rows * y_.columns);
   }
@@ -55,7 +51,6 @@ class CurvedStep final : public WritingStep {
  private:
   const Place& kept() const { return output_tells_slope(curved_.curve) ? y_ : x_; }
   Curved curved_;
-  Place x_, y_;
 };
 
 class GateStep final : public Step {
@@ -96,21 +91,16 @@ class GateStep final : public Step {
 class GlobalMeanStep final : public WritingStep {
  public:
   using WritingStep::WritingStep;
-  void plan_forward(Planner& p) override {
-    x_ = p.read(operator_.inputs[0]);
-    y_ = p.write(operator_.output);
-    sums_.plan(p, x_);
-  }
   void forward(const Memory& m) override { sums_.run(m, m.at(y_), x_, nullptr, share()); }
 
  protected:
+  void keep(Planner& p) override { sums_.plan(p, x_); }
   void write(const Memory& m, float* dx, const float* dy) const override {
     broadcast_pixels(m.stream(), dx, dy, share(), y_.rows, sums_.pixels(), y_.columns);
   }
 
  private:
   double share() const { return 1.0 / static_cast<double>(sums_.pixels()); }
-  Place x_, y_;
   ImageSums sums_;
 };
 

@@ -97,6 +97,11 @@ class Written {
 class WritingStep : public Step {
  public:
   using Step::Step;
+  void plan_forward(Planner& p) final {
+    x_ = p.read(operator_.inputs[0]);
+    y_ = p.write(operator_.output);
+    keep(p);
+  }
   void plan_backward(Planner& p) final {
     dy_ = p.gradient(operator_.output);
     dx_.plan(p, operator_.inputs[0]);
@@ -108,8 +113,10 @@ class WritingStep : public Step {
   }
 
  protected:
-  virtual void hold(Planner&) {}
+  virtual void keep(Planner&) {}  ///< asks for what the forward pass needs besides
+  virtual void hold(Planner&) {}  ///< for what the backward pass reads again
   virtual void write(const Memory&, float* dx, const float* dy) const = 0;
+  Place x_, y_;
 
  private:
   Place dy_;

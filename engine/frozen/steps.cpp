@@ -66,18 +66,16 @@ class AffineStep final : public Step {
 class MaxPoolStep final : public WritingStep {
  public:
   explicit MaxPoolStep(const Operator& o) : WritingStep(o), shape_(o.as<MaxPool>()->shape) {}
-  void plan_forward(Planner& p) override {
-    shape_.n = p.batch();
-    x_ = p.read(operator_.inputs[0]);
-    y_ = p.write(operator_.output);
-    index_ = p.keep(static_cast<size_t>(shape_.outputs()));
-  }
   size_t kept_bytes() const override { return static_cast<size_t>(shape_.outputs()); }
   void forward(const Memory& m) override {
     max_forward(m.stream(), m.at(y_), static_cast<uint8_t*>(m.at(index_)), m.at(x_), shape_);
   }
 
  protected:
+  void keep(Planner& p) override {
+    shape_.n = p.batch();
+    index_ = p.keep(static_cast<size_t>(shape_.outputs()));
+  }
   void hold(Planner& p) override { p.hold(index_); }
   void write(const Memory& m, float* dx, const float* dy) const override {
     max_backward(m.stream(), dx, dy, static_cast<const uint8_t*>(m.at(index_)), shape_);
@@ -85,7 +83,6 @@ class MaxPoolStep final : public WritingStep {
 
  private:
   Pool2dShape shape_;
-  Place x_, y_;
   Buffer index_ = -1;
 };
 
@@ -93,14 +90,10 @@ class AveragePoolStep final : public WritingStep {
  public:
   explicit AveragePoolStep(const Operator& o)
       : WritingStep(o), shape_(o.as<AveragePool>()->shape), count_padding_(o.as<AveragePool>()->count_padding) {}
-  void plan_forward(Planner& p) override {
-    shape_.n = p.batch();
-    x_ = p.read(operator_.inputs[0]);
-    y_ = p.write(operator_.output);
-  }
   void forward(const Memory& m) override { average_forward(m.stream(), m.at(y_), m.at(x_), shape_, count_padding_); }
 
  protected:
+  void keep(Planner& p) override { shape_.n = p.batch(); }
   void write(const Memory& m, float* dx, const float* dy) const override {
     average_backward(m.stream(), dx, dy, shape_, count_padding_);
   }
@@ -108,7 +101,6 @@ class AveragePoolStep final : public WritingStep {
  private:
   Pool2dShape shape_;
   int count_padding_;
-  Place x_, y_;
 };
 
 class SumStep final : public Step {
