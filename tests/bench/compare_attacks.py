@@ -145,30 +145,36 @@ def content(result, as_table=table):
                         f"threads, medians of {result['rounds']} alternating rounds.", *map(as_table, result["works"])])
 
 
-def parse_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def option_parser(description, name, rows, batch):
+    """What the comparisons of attacks have in common; files are kept under the name."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of the programs")
-    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "compare_attacks",
-                        help="where the trained networks and their images are kept")
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / name,
+                        help="where networks and their images are kept")
     parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
     parser.add_argument("--newest", action="append", default=[], metavar="PYTHON", help="another, with a newer torch")
-    parser.add_argument("--by", action="append", default=[], choices=CODE,
+    parser.add_argument("--by", action="append", default=[], choices=rows,
                         help="only these rows of PyTorch; may be repeated")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / f"{name}.json", metavar="FILE",
+                        help="where the numbers go")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    return parser
+
+
+def parse_options():
+    parser = option_parser(__doc__, "compare_attacks", CODE, batch=128)
     parser.add_argument("--mith", action="append", default=[], metavar="OPTIONS",
                         help='one more row of ours with these options, e.g. --mith="--provider all=native"')
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="NET,ATTACK",
                         help="one net, one attack, or one of each")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--limit", type=int, default=0, help="images attacked a round; 0: as many as NETS says")
     parser.add_argument("--queries", type=int, default=0, help="of Square; 0: as many as NETS says")
-    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_attacks.json", metavar="FILE",
-                        help="where the numbers go")
     parser.add_argument("--from-json", type=pathlib.Path, action="append", default=[], metavar="FILE",
                         help="only rewrite the page; may be repeated, the tables of all files follow each other")
-    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
     unknown = set(options.only) - {*NETS, *ATTACKS}

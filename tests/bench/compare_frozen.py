@@ -8,13 +8,11 @@ eager with batch norms as they are and folded there, the newest PyTorch also com
 Real images, enlarged; fresh weights, the same on both sides (a training would take days, and time does not depend on
 them). The rest is as in compare_attacks.py. Writes a JSON file and the tables of docs/performance.md.
 """
-import argparse
-import pathlib
 import sys
 
 import numpy as np
 
-from compare_attacks import DATA, EPS, content, measured, run
+from compare_attacks import DATA, EPS, content, measured, option_parser, run
 from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
@@ -75,21 +73,8 @@ def table(work):
 
 
 def parse_options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of the programs")
-    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "compare_frozen",
-                        help="where weights and images are kept")
-    parser.add_argument("--python", action="append", default=[], help="an interpreter that has torch; may be repeated")
-    parser.add_argument("--newest", action="append", default=[], metavar="PYTHON", help="another, with a newer torch")
+    parser = option_parser(__doc__, "compare_frozen", ["plain", "folded"], batch=16)
     parser.add_argument("--net", action="append", default=[], choices=NETS, help="may be repeated; all unless given")
-    parser.add_argument("--by", action="append", default=[], choices=["plain", "folded"], help="only these rows")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pause", type=float, default=0.2, help="seconds between rounds")
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / "compare_frozen.json", metavar="FILE",
-                        help="where the numbers go")
-    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
     options.by = options.by or ["plain", "folded"]
