@@ -79,20 +79,20 @@ std::unique_ptr<Attack> make_attack(const std::string& spec) {
 std::vector<std::string> sanity_gate(Classifier& model, const Batch& sample, const DrawKey& key) {
   if (sample.size() == 0) return {};
   check_range(sample);
-  Loss const loss = attack_loss(sample, -1);
-  Outputs const out = model.evaluate(sample, loss, {.logits = true, .input_gradient = true}, key);
-  check(!look_like_probabilities(out.logits), model.name(),
+  Tensor const logits = model.logits(sample, key);
+  check(!look_like_probabilities(logits), model.name(),
         ": the logits look like probabilities (every row lies in [0, 1] and sums to 1); attacks need the values before "
         "the softmax");
   DrawKey other = key;
   other.step += 1;
-  double const apart = difference(out.logits.to_host<float>(), model.logits(sample, other).to_host<float>());
+  double const apart = difference(logits.to_host<float>(), model.logits(sample, other).to_host<float>());
   check(!std::isnan(apart), model.name(), ": the logits are NaN");
   check(model.randomised() || apart <= 1e-4, model.name(), ": two passes over the same images differ by ", apart,
         " of the logits' size; a random model must say so, or its accuracy is luck");
-  check_zero_budget(model, sample, out.logits, key);
+  check_zero_budget(model, sample, logits, key);
 
   std::vector<std::string> warnings;
+  Outputs const out = model.evaluate(sample, attack_loss(sample, -1), {.input_gradient = true}, key);
   int64_t const flat = images_without_gradient(out.input_gradient);
   if (10 * flat > sample.size())  // some images may well sit on a plateau; a tenth of them is a sign of masking
     warnings.push_back(cat("the loss has no gradient at ", flat, " of ", sample.size(),

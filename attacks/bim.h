@@ -15,7 +15,7 @@ struct Bim {
   int resolved_steps() const;
   float resolved_alpha() const { return alpha > 0 ? alpha : 2.5f * eps / static_cast<float>(resolved_steps()); }
   Threat threat() const { return {.norm = "linf", .eps = eps, .target = target}; }
-  Plan plan() const { return {.steps = resolved_steps()}; }
+  Plan plan() const { return {.steps = resolved_steps(), .memoryless = true}; }
   Tensor start(const Batch& b, const DrawKey&) const { return b.x.clone(); }
   Loss loss(const Batch& b) const { return attack_loss(b, target); }
   void step(Tensor& adv, const Batch& b, const Tensor& gradient, StepInfo& info) const {

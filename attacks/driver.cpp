@@ -1,11 +1,13 @@
 #include "attacks/driver.h"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 
 #include "attacks/attack_books.h"
 #include "attacks/draws.h"
 #include "attacks/passes.h"
+#include "attacks/steps.h"
 #include "engine/ops/arithmetic.h"
 
 namespace mith {
@@ -17,6 +19,7 @@ struct Active {
   Batch clean;
   Tensor clean_logits;  ///< if the plan asks for them
   Tensor adv, gradient;
+  Tensor earlier;  ///< iterates of a step before, if cycles are looked for
 
   bool empty() const { return rows.empty(); }
   void keep(const std::vector<int64_t>& kept) {
@@ -26,10 +29,13 @@ struct Active {
     for (int64_t i : kept) left.push_back(rows[static_cast<size_t>(i)]);
     rows = std::move(left);
     clean = select(clean, kept);
-    for (Tensor* t : {&clean_logits, &adv, &gradient})
+    for (Tensor* t : {&clean_logits, &adv, &gradient, &earlier})
       if (t->defined()) *t = gather_rows(*t, kept);
   }
 };
+
+/// What the books need of a pass, and that with the gradient.
+const Want judged{.logits = true, .loss = true}, everything{.logits = true, .loss = true, .input_gradient = true};
 
 /// One run of an attack over one batch.
 class Run {
@@ -53,11 +59,12 @@ class Run {
  private:
   DrawKey key(Purpose purpose, int restart, int iteration) const;
   DrawKey clean_key() const { return model_key(attack_.name(), options_, 0, -1); }
-  Outputs pass(const Active&, bool gradient, int iteration);
+  Outputs pass(const Active&, const Want&, int iteration);
   Outputs clean_pass(bool gradient);
   void run_restart(int restart, const Outputs& clean);
   std::vector<int64_t> record(const Active&, const Outputs&);
   void step(Active&, int iteration);
+  void leave_cycles(Active&, int iteration) const;
   void count_progress(int64_t steps) const;
   AttackResult finish(AttackResult);
 
@@ -76,18 +83,25 @@ DrawKey Run::key(Purpose purpose, int restart, int iteration) const {
   return draw_key(attack_.name(), options_, purpose, restart, iteration);
 }
 
-/// Logits and loss, and the gradient if wanted: averages over the plan's passes.
-Outputs Run::pass(const Active& a, bool gradient, int iteration) {
+/// Averages over the plan's passes.
+Outputs Run::pass(const Active& a, const Want& want, int iteration) {
   Batch const b{a.adv, a.clean.y, a.clean.ids};
-  return passes_.average(b, attack_.loss(b, a.clean_logits), {.logits = true, .loss = true, .input_gradient = gradient},
-                         plan_.passes,
+  return passes_.average(b, attack_.loss(b, a.clean_logits), want, plan_.passes,
                          [&](int pass) { return model_key(attack_.name(), options_, restart_, iteration, pass); });
 }
 
 /// An attack that starts at the clean image begins with the very pass that the clean predictions need; no other pass
 /// shares a random model's draws with it.
 Outputs Run::clean_pass(bool gradient) {
-  if (!plan_.clean_logits) return pass({{}, batch_, {}, batch_.x, {}}, gradient, gradient ? 0 : -1);
+  if (!plan_.clean_logits) {
+    Active const images{{}, batch_, {}, batch_.x, {}, {}};
+    if (!gradient) return pass(images, judged, -1);
+    Outputs clean = pass(images, everything, 0);
+    if (model_.consistent()) return clean;
+    Outputs decided = pass(images, judged, 0);
+    decided.input_gradient = clean.input_gradient;
+    return decided;
+  }
   Outputs clean;
   clean.logits = passes_.logits(batch_, clean_key());
   clean.loss = loss_of(clean.logits, attack_.loss(batch_, clean.logits));
@@ -100,6 +114,19 @@ void Run::step(Active& a, int iteration) {
   attack_.step(a.adv, a.clean, a.gradient, info_);
 }
 
+/// Compares with the iterate of the last power of two, which finds a cycle of any length (Brent 1980).
+void Run::leave_cycles(Active& a, int iteration) const {
+  if (!plan_.memoryless || plan_.passes > 1 || model_.randomised() || !model_.consistent()) return;
+  if (a.earlier.defined()) {
+    auto const moved = linf_distance(a.adv, a.earlier);
+    std::vector<int64_t> going;
+    for (size_t i = 0; i < moved.size(); ++i)
+      if (moved[i] != 0) going.push_back(static_cast<int64_t>(i));
+    a.keep(going);
+  }
+  if (std::has_single_bit(static_cast<unsigned>(iteration) + 1)) a.earlier = a.adv.clone();
+}
+
 void Run::count_progress(int64_t steps) const {
   if (!options_.progress) return;
   int64_t const total = int64_t{plan_.restarts} * plan_.steps;
@@ -107,12 +134,12 @@ void Run::count_progress(int64_t steps) const {
 }
 
 AttackResult Run::for_training() {
-  Active a{.rows = {}, .clean = batch_, .clean_logits = {}, .adv = {}, .gradient = {}};
+  Active a{.rows = {}, .clean = batch_, .clean_logits = {}, .adv = {}, .gradient = {}, .earlier = {}};
   if (attack_.threat().target >= 0) check_goals(attack_.name(), batch_, attack_.threat().target, model_.classes());
   if (plan_.clean_logits) a.clean_logits = passes_.logits(batch_, clean_key());
   a.adv = attack_.start(batch_, key(Purpose::attack_start, 0, 0));
   for (int i = 0; i < plan_.steps; ++i) {
-    a.gradient = pass(a, true, i).input_gradient;
+    a.gradient = pass(a, {.input_gradient = true}, i).input_gradient;
     step(a, i);
     count_progress(i + 1);
   }
@@ -130,7 +157,7 @@ AttackResult Run::for_evaluation() {
 }
 
 void Run::run_restart(int restart, const Outputs& clean) {
-  Active a{.rows = books_->open_rows(), .clean = {}, .clean_logits = {}, .adv = {}, .gradient = {}};
+  Active a{.rows = books_->open_rows(), .clean = {}, .clean_logits = {}, .adv = {}, .gradient = {}, .earlier = {}};
   a.clean = select(batch_, a.rows);
   if (plan_.clean_logits) a.clean_logits = gather_rows(clean.logits, a.rows);
   a.adv = attack_.start(a.clean, key(Purpose::attack_start, restart, 0));
@@ -138,16 +165,17 @@ void Run::run_restart(int restart, const Outputs& clean) {
     if (i == 0 && !plan_.random_start) {
       a.gradient = gather_rows(clean.input_gradient, a.rows);
     } else {
-      Outputs const out = pass(a, true, i);
+      Outputs const out = pass(a, everything, i);
       a.gradient = out.input_gradient;
       books_->count(a.rows, 0, plan_.passes);
       a.keep(record(a, out));
       if (a.empty()) break;
     }
     step(a, i);
+    leave_cycles(a, i);
     count_progress(int64_t{restart} * plan_.steps + i + 1);
   }
-  if (!a.empty()) record(a, pass(a, false, plan_.steps));
+  if (!a.empty()) record(a, pass(a, judged, plan_.steps));
 }
 
 /// Enters the current iterates into the books; returns which of them are not fooled yet.

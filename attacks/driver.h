@@ -25,6 +25,9 @@ struct Plan {
   bool random_start = false;  ///< false: the attack starts at the clean image
   int passes = 1;             ///< passes whose average each step follows, for models that draw (EOT)
   bool clean_logits = false;  ///< the loss needs them
+  /// A step follows from the iterate and its gradient alone. Then an image that comes back to an iterate has seen all
+  /// it ever will, and leaves, unless the model draws or is not consistent.
+  bool memoryless = false;
 };
 
 /// What a step may need besides the gradient.

@@ -107,6 +107,10 @@ bool EnsembleClassifier::randomised() const {
   return std::any_of(members_.begin(), members_.end(), [](const Classifier* m) { return m->randomised(); });
 }
 
+bool EnsembleClassifier::consistent() const {
+  return std::all_of(members_.begin(), members_.end(), [](const Classifier* m) { return m->consistent(); });
+}
+
 std::string EnsembleClassifier::name() const {
   std::string all;
   for (const Classifier* m : members_) all += (all.empty() ? "" : ", ") + m->name();

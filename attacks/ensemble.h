@@ -25,6 +25,7 @@ class EnsembleClassifier final : public Classifier {
   int64_t classes() const override { return members_.front()->classes(); }
   Shape image_shape() const override { return members_.front()->image_shape(); }
   bool randomised() const override;
+  bool consistent() const override;
   std::string name() const override;
   std::string gradient_path() const override;
 

@@ -5,25 +5,6 @@
 #include "engine/ops/arithmetic.h"
 
 namespace mith {
-namespace {
-
-Tensor pick(const Tensor& t, const std::vector<int64_t>& rows) { return t.defined() ? gather_rows(t, rows) : t; }
-
-}  // namespace
-
-Cotangent select(const Cotangent& cotangent, const std::vector<int64_t>& rows) {
-  Cotangent picked = cotangent;
-  if (auto* loss = std::get_if<Loss>(&picked)) {
-    for (Tensor* t : {&loss->labels, &loss->others, &loss->probabilities}) *t = pick(*t, rows);
-  } else if (auto* logits = std::get_if<OnLogits>(&picked)) {
-    logits->weights = pick(logits->weights, rows);
-  } else if (auto* feature = std::get_if<OnFeature>(&picked)) {
-    feature->weights = pick(feature->weights, rows);
-  } else {
-    throw Error("rows of a function of a pass's outputs");
-  }
-  return picked;
-}
 
 Outputs Passes::evaluate(const Batch& b, const Cotangent& cotangent, const Want& want, const DrawKey& key) const {
   int64_t const n = b.size(), at_once = batch_ > 0 ? batch_ : n;

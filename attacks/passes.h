@@ -31,7 +31,4 @@ class Passes {
   int64_t batch_;
 };
 
-/// Rows of a cotangent, in that order.
-Cotangent select(const Cotangent&, const std::vector<int64_t>& rows);
-
 }  // namespace mith

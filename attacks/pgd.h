@@ -14,7 +14,7 @@ struct Pgd {
 
   float resolved_alpha() const { return alpha > 0 ? alpha : 2.5f * eps / static_cast<float>(steps); }
   Threat threat() const { return {.norm = "linf", .eps = eps, .target = target}; }
-  Plan plan() const { return {.steps = steps, .restarts = restarts, .random_start = random_start}; }
+  Plan plan() const { return {.steps = steps, .restarts = restarts, .random_start = random_start, .memoryless = true}; }
   Tensor start(const Batch& b, const DrawKey& key) const {
     return random_start ? uniform_in_linf_ball(b, eps, key) : b.x.clone();
   }

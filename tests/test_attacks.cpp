@@ -15,6 +15,7 @@
 #include "attacks/tpgd.h"
 #include "engine/ops/arithmetic.h"
 #include "tests/attack_fixtures.h"
+#include "tests/universal_fixtures.h"
 
 using namespace mith;
 using namespace mith::fixtures;
@@ -310,12 +311,89 @@ TEST_CASE("an attack spends the passes it says and reports its progress") {
   CHECK(weak.gradients == std::vector<int64_t>(8, 1));
   CHECK(done == 1);
   CHECK(total == 1);
-  run(Pgd{.eps = 1e-6f, .steps = 5, .restarts = 2}, model, b, options);
+  run(PgdL2{.eps = 1e-6f, .steps = 5, .restarts = 2}, model, b, options);
   CHECK(used() == std::pair<int64_t, int64_t>(8 * (1 + 2 * 6), 8 * 2 * 5));
   CHECK(done == 10);
   CHECK(total == 10);
+  run(Pgd{.eps = 1e-6f, .steps = 5, .restarts = 2}, model, b, options);
+  CHECK(used() ==
+        std::pair<int64_t, int64_t>(8 * (1 + 2 * 2), 8 * 2 * 2));  // the first step ends in a corner, as do all
+  CHECK(done == 10);
   run(Pgd{.steps = 5, .restarts = 2}, model, b, training());  // one start, no books
   CHECK(used() == std::pair<int64_t, int64_t>(8 * 5, 8 * 5));
+}
+
+namespace {
+
+/// PGD whose images stay where they have been before.
+struct Stubborn : Pgd {
+  Plan plan() const {
+    Plan p = Pgd::plan();
+    p.memoryless = false;
+    return p;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("images that come back to an earlier iterate leave, which changes nothing but the cost") {
+  Batch const b = unseen_images();
+  for (float const alpha : {0.02f, 0.007f}) {
+    CAPTURE(alpha);
+    AttackResult const early = run(Pgd{.eps = 0.02f, .alpha = alpha, .steps = 60, .restarts = 2}, trained_model(), b);
+    AttackResult const late =
+        run(Stubborn{{.eps = 0.02f, .alpha = alpha, .steps = 60, .restarts = 2}}, trained_model(), b);
+    CHECK(early.success == late.success);
+    CHECK(std::ranges::count(late.success, 0) > 8);
+    CHECK(host(early.adversarial) == host(late.adversarial));
+    CHECK(early.loss == late.loss);
+    auto const sum = [](const std::vector<int64_t>& counts) {
+      return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+    };
+    CHECK(4 * sum(early.gradients) < 3 * sum(late.gradients));
+    MESSAGE(sum(early.gradients), " of ", sum(late.gradients));
+  }
+}
+
+namespace {
+
+/// Of passes with a gradient says that all is right, as a careless MixedNetwork could.
+struct Flattering final : Classifier {
+  explicit Flattering(Classifier& m) : model(m) {}
+  int64_t classes() const override { return model.classes(); }
+  Shape image_shape() const override { return model.image_shape(); }
+  bool consistent() const override { return false; }
+  std::string name() const override { return "flattering"; }
+  Outputs run(const Batch& b, const Cotangent& c, const Want& want, const DrawKey& key) override {
+    Outputs out = model.evaluate(b, c, want, key);
+    if (!want.input_gradient || !want.logits) return out;
+    auto const labels = b.y.to_host<int32_t>();
+    std::vector<float> logits(labels.size() * size_t(classes()));
+    for (size_t i = 0; i < labels.size(); ++i) logits[i * size_t(classes()) + size_t(labels[i])] = 1;
+    out.logits = Tensor::from(logits, out.logits.shape());
+    return out;
+  }
+  Classifier& model;
+};
+
+}  // namespace
+
+TEST_CASE("of a model that is not consistent, passes without a gradient decide") {
+  Linear linear;  // its images are in a corner after a step or two, and stay there
+  Flattering model(linear);
+  Batch b = images_of(linear, 32);
+  auto labels = b.y.to_host<int32_t>();
+  for (size_t i = 0; i < 5; ++i) labels[i] = 1 - labels[i];
+  b.y = Tensor::from(labels, {b.size()});
+  for (bool const random_start : {false, true}) {
+    CAPTURE(random_start);
+    Pgd const pgd{.eps = 0.1f, .alpha = 0.1f, .steps = 9, .random_start = random_start};
+    AttackResult const found = run(pgd, model, b), expected = run(pgd, linear, b);
+    CHECK(found.clean_correct == expected.clean_correct);
+    CHECK(std::ranges::count(found.clean_correct, 0) >= 5);
+    CHECK(found.success == expected.success);
+    CHECK(successes(found) > 5);
+  }
 }
 
 TEST_CASE("a batch without images is given back, and one without labels is refused") {

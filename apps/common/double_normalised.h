@@ -15,6 +15,7 @@ class DoubleNormalised final : public Classifier {
   int64_t classes() const override { return model_.classes(); }
   Shape image_shape() const override { return model_.image_shape(); }
   bool randomised() const override { return model_.randomised(); }
+  bool consistent() const override { return model_.consistent(); }
   std::string name() const override { return model_.name() + ", images divided by 255 once more"; }
   std::string gradient_path() const override { return model_.gradient_path(); }
 

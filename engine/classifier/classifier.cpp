@@ -7,6 +7,8 @@
 namespace mith {
 namespace {
 
+Tensor pick(const Tensor& t, const std::vector<int64_t>& rows) { return t.defined() ? gather_rows(t, rows) : t; }
+
 void check_batch(const Batch& b, const Shape& image, const std::string& name) {
   check(b.x.defined() && b.x.shape().rank() == 4 && b.x.shape().with(0, 0) == Shape{0, image[0], image[1], image[2]},
         name, ": images of shape ", b.x.shape(), " for a model of [n, ", image[0], ", ", image[1], ", ", image[2], "]");
@@ -71,8 +73,21 @@ std::vector<std::pair<Tensor, Tensor>> weighted_outputs(const OnOutputs& on_outp
 }  // namespace
 
 Batch select(const Batch& b, const std::vector<int64_t>& rows) {
-  auto const pick = [&](const Tensor& t) { return t.defined() ? gather_rows(t, rows) : t; };
-  return {pick(b.x), pick(b.y), pick(b.ids)};
+  return {pick(b.x, rows), pick(b.y, rows), pick(b.ids, rows)};
+}
+
+Cotangent select(const Cotangent& cotangent, const std::vector<int64_t>& rows) {
+  Cotangent picked = cotangent;
+  if (auto* loss = std::get_if<Loss>(&picked)) {
+    for (Tensor* t : {&loss->labels, &loss->others, &loss->probabilities}) *t = pick(*t, rows);
+  } else if (auto* logits = std::get_if<OnLogits>(&picked)) {
+    logits->weights = pick(logits->weights, rows);
+  } else if (auto* feature = std::get_if<OnFeature>(&picked)) {
+    feature->weights = pick(feature->weights, rows);
+  } else {
+    throw Error("rows of a function of a pass's outputs");
+  }
+  return picked;
 }
 
 Batch slice(const Batch& b, int64_t first, int64_t count) {

@@ -61,6 +61,8 @@ struct OnOutputs {
   std::function<std::map<std::string, Tensor>(const Outputs&)> weights;
 };
 using Cotangent = std::variant<Loss, OnLogits, OnFeature, OnOutputs>;
+/// That of some of the images. Throws Error for OnOutputs, which is told of all.
+Cotangent select(const Cotangent&, const std::vector<int64_t>& rows);
 
 struct Want {
   bool logits = false, loss = false, input_gradient = false;
@@ -91,6 +93,9 @@ class Classifier {
   virtual int64_t classes() const = 0;
   virtual Shape image_shape() const = 0;  ///< [h,w,c]
   virtual bool randomised() const { return false; }
+  /// Whether a pass gives the same logits with a gradient as without. If not, of what a pass with a gradient says only
+  /// mistakes count.
+  virtual bool consistent() const { return true; }
   virtual std::string name() const = 0;  ///< for reports
   /// How a gradient flows through it: "exact", "bpda: ...", "eot: ...".
   virtual std::string gradient_path() const { return "exact"; }
