@@ -125,8 +125,9 @@ int attack(int argc, char** argv) {
     return 0;
   }
   check_options(o);
-  Model const model = open_model(o.model, o.eager);
-  Surrogates const surrogates(o.surrogates, o.ensemble, o.eager, {&model});
+  Executor const executor = executor_for(o.eager, line.common.precision);
+  Model const model = open_model(o.model, executor);
+  Surrogates const surrogates(o.surrogates, o.ensemble, executor, {&model});
   ImageSet const images = open_part(o.data, model, {.limit = o.limit, .strict = line.common.strict});
   Crafter crafter({.craft = o.craft,
                    .data = o.data,
@@ -148,10 +149,8 @@ int attack(int argc, char** argv) {
                           line.common);
   AttackState state(out, "mith-attack", key, o.resume, o.force);
   Classifier* const surrogate = surrogates.empty() ? nullptr : surrogates.classifiers().front();
-  auto opened = surrogates.models();
-  opened.insert(opened.begin(), &model);
-  Saved const saved =
-      attack_and_save(o, line.common, model, surrogate, executors_of(opened), images, crafter, out, state);
+  Saved const saved = attack_and_save(o, line.common, model, surrogate, executors_of({&model}, surrogates.models()),
+                                      images, crafter, out, state);
   write_text(out.path() / "attack.json", json_text(saved.json, 2) + "\n");
   out.keep();
   state.remove();

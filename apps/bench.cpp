@@ -132,7 +132,7 @@ void measure(Task& task, Task* beside, const Options& o, bool json) {
   auto const timings = time_tasks(tasks, o.rounds);
   Json result = result_of(task, timings[0]);
   if (beside) result["beside"] = result_of(*beside, timings[1]);
-  Json const profile = beside || !o.trace.empty() ? task.profile(o.trace) : Json();
+  Json const profile = task.profile(o.trace);
   if (!profile.is_null()) result["profile"] = profile;
   if (json) {
     std::cout << result.dump(2) << '\n';
@@ -164,7 +164,7 @@ int run_bench(int argc, char** argv) {
   line.integer("--limit", o.limit, 1, INT64_MAX, "attack: images attacked");
   line.integer("--size", o.size, 8, 4096, "network: images of N x N x 3");
   line.flag("--eager", o.eager, "attack: only the network operator by operator");
-  line.flag("--frozen", o.frozen, "attack: only the frozen network, nothing beside it and no steps");
+  line.flag("--frozen", o.frozen, "attack: only the frozen network, nothing beside it");
   line.integer("--layers", o.layers, 0, INT64_MAX, "attack: steps of the frozen network to list, the slowest first");
   line.text("--trace", o.trace, "FILE", "attack: when every step of one batch ran, for chrome://tracing or Perfetto");
   line.flag("--wait", o.wait, "measure one round for every line on stdin, answered by a line of JSON");
@@ -190,6 +190,7 @@ int run_bench(int argc, char** argv) {
   require(!mode.empty(), "say what to measure: train, attack, network or kernels (--help lists the options)");
   require(mode == "train" || mode == "attack" || mode == "network" || mode == "kernels", "unknown benchmark '", mode,
           "'", suggestion(mode, {"train", "attack", "network", "kernels"}));
+  if (mode != "attack") require_f32(line.common.precision, mode);
   require(o.trace.empty() || (mode == "attack" && !o.eager && !o.wait),
           "--trace: goes with attack, and its frozen network");
   require(!o.eager || !o.frozen, "--eager or --frozen, not both");
@@ -218,7 +219,7 @@ int run_bench(int argc, char** argv) {
       network = build_network({.net = o.net}, nullptr, parts, line.common.seed);
       test = parts.test;
     } else {  // images of the size that the model takes
-      Model model = open_model(o.model, true);
+      Model model = open_model(o.model, Executor::eager);
       test = open_part(o.data, model, {.strict = line.common.strict});
       network = std::move(model.network);
     }
@@ -226,9 +227,9 @@ int run_bench(int argc, char** argv) {
                                      .batch = o.batch ? o.batch : 128,
                                      .limit = o.limit,
                                      .seed = line.common.seed,
-                                     .eager = o.eager};
+                                     .executor = executor_for(o.eager, line.common.precision)};
     task = attack_task(*network, test, options);
-    options.eager = true;
+    options.executor = Executor::eager;
     if (!o.eager && !o.frozen && !o.wait) beside = attack_task(*network, test, options);
   }
   if (o.wait)

@@ -157,9 +157,10 @@ int evaluate(int argc, char** argv) {
   require_universal(o.craft, o.attacks);
 
   std::vector<Model> models;
-  for (const std::string& name : o.models) models.push_back(open_model(name, o.eager));
+  Executor const executor = executor_for(o.eager, line.common.precision);
+  for (const std::string& name : o.models) models.push_back(open_model(name, executor));
   auto const targets = pointers_to(models);
-  Surrogates const surrogates(o.surrogates, o.ensemble, o.eager, targets);
+  Surrogates const surrogates(o.surrogates, o.ensemble, executor, targets);
   PartOptions const part{.limit = o.limit, .strict = line.common.strict};
   std::vector<ImageSet> images;
   images.reserve(models.size());
@@ -201,9 +202,7 @@ int evaluate(int argc, char** argv) {
       crafter);
   add_masking_warnings(report.rows);
   report.configuration = build_information();
-  auto opened = surrogates.models();
-  opened.insert(opened.begin(), targets.begin(), targets.end());
-  report.configuration["executor"] = executors_of(opened);
+  report.configuration["executor"] = executors_of(targets, surrogates.models());
   if (!crafter.report().empty()) report.configuration["crafting"] = crafter.report();
   if (dump_folder) dump(models.front(), ImageSource(images.front()), o.batch, dump_folder->path());
   if (report_folder) {

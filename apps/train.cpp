@@ -134,6 +134,7 @@ int train(int argc, char** argv) {
   TrainOptions o;
   declare(line, o);
   if (!line.parse(argc, argv)) return 0;
+  require_f32(line.common.precision, "training");
   auto help = net_help(o.net);
   if (!help) help = attack_help(o.adversarial, line.common.json);
   if (help) {

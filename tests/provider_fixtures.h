@@ -2,6 +2,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include "kernels/launch/error.h"
 #include "kernels/launch/philox.h"
+#include "kernels/launch/runtime.h"
 #include "kernels/providers/provider.h"
 
 namespace mith::provider_tests {
@@ -194,6 +196,21 @@ struct MatmulCase {
 };
 inline const MatmulCase matmul_cases[] = {{1, 1, 1},    {1, 10, 7},   {5, 1, 9},      {13, 17, 1},   {64, 128, 576},
                                           {33, 65, 30}, {97, 48, 80}, {100, 81, 300}, {16, 200, 64}, {8, 16, 5000}};
+
+/// Whether products in bf16 run there. oneDNN has them wherever it has AVX-512, so there this must hold.
+inline bool has_bf16_products(Device device) {
+  MatmulProblem const matmul{.dtype = DType::bf16, .m = 37, .n = 65, .k = 130, .transpose_b = true};
+  Conv2dProblem const conv{
+      .dtype = DType::bf16,
+      .shape = {.n = 2, .h = 9, .w = 8, .c = 32, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
+  auto const known = [&](const auto& providers, const auto& problem) {
+    return std::ranges::any_of(providers, [&](auto const* p) { return p->supports(device, problem); });
+  };
+  bool const there = known(matmul_providers(), matmul) && known(conv2d_providers(), conv);
+  bool const library = std::ranges::any_of(conv2d_providers(), [](auto const* p) { return p->name() == "onednn"; });
+  if (device == Device::cpu && library && isa_level() >= 4) REQUIRE(there);
+  return there;
+}
 
 inline std::vector<std::string> matmul_names() {
   std::vector<std::string> names;

@@ -3,9 +3,10 @@
 import csv
 import json
 import shutil
+import subprocess
 import unittest
 
-from apps_support import DATA, EPS, Scratch, npy, read_npy, run, main, setUpModule, tearDownModule
+from apps_support import BIN, DATA, EPS, Scratch, npy, read_npy, run, main, setUpModule, tearDownModule
 
 
 class Help(unittest.TestCase):
@@ -104,6 +105,21 @@ class Attacking(Scratch):
         accuracies = [[row["accuracy"] for row in report["rows"]] for report in reports]
         self.assertEqual(accuracies[0][0], accuracies[1][0])
         self.assertAlmostEqual(accuracies[0][1], accuracies[1][1], delta=1 / 20 + 1e-9)  # one image on the edge
+
+    def test_gradients_in_bf16(self):
+        arguments = ("--model", self.baseline, "--data", DATA, "--attack", "pgd:eps=8/255,steps=5", "--limit", 20)
+        run("mith-attack", *arguments, "--out", self.dir / "f32")
+        done = subprocess.run([BIN / "mith-attack", *map(str, arguments), "--out", self.dir / "bf16", "--precision",
+                               "bf16"], capture_output=True, text=True)
+        if done.returncode:  # a processor that the library has no bf16 for
+            self.assertEqual(done.returncode, 2)
+            return self.assertIn("cannot run in it here", done.stderr)
+        report, wide = (json.loads((self.dir / name / "attack.json").read_text()) for name in ("bf16", "f32"))
+        self.assertEqual(report["configuration"]["executor"], {str(self.baseline): "frozen, gradients in bf16"})
+        self.assertEqual(report["rows"][0]["confusion"], wide["rows"][0]["confusion"])
+        # They would count successes that f32 does not confirm.
+        self.assertEqual(report["rows"][1].get("warnings"), wide["rows"][1].get("warnings"))
+        self.assertAlmostEqual(report["rows"][1]["accuracy"], wide["rows"][1]["accuracy"], delta=2 / 20 + 1e-9)
 
     def test_files(self):
         done = self.attack("--attack", "fgsm:eps=8/255", "--attack", "pgd:eps=8/255,steps=3", "--png")
@@ -205,7 +221,9 @@ class Attacking(Scratch):
         self.assertIn("--craft", self.attack("--attack", "pgd", "--craft", DATA + ":train", code=2).stderr)
         self.assertIn("defence", run("mith-attack", "--model", f"{self.baseline}+jpeg:quality=75", "--data", DATA,
                                      "--attack", "pgd", "--out", self.dir / "out", code=2).stderr)
-        self.assertIn("bf16", self.attack("--attack", "pgd", "--precision", "bf16", code=2).stderr)
+        self.assertIn("tf32", self.attack("--attack", "pgd", "--precision", "tf32", code=2).stderr)
+        self.assertIn("--eager", self.attack("--attack", "pgd", "--precision", "bf16", "--eager", code=2).stderr)
+        self.assertIn("f32 only", run("mith-bench", "kernels", "--precision", "bf16", code=2).stderr)
         self.assertIn("cudnnn", self.attack("--attack", "pgd", "--provider", "conv2d=cudnnn", code=2).stderr)
         self.assertFalse((self.dir / "out").exists())
 

@@ -5,15 +5,19 @@
 #include <algorithm>
 
 #include "attacks/attack.h"
+#include "engine/frozen/mixed.h"
 #include "engine/frozen/plan.h"
+#include "engine/nn/layers.h"
 #include "engine/ops/ops.h"
 #include "engine/tensor/allocator.h"
 #include "tests/golden_fixtures.h"
 #include "tests/guarded.h"
+#include "tests/provider_fixtures.h"
 #include "tests/universal_fixtures.h"
 
 using namespace mith;
 using namespace mith::golden;
+using mith::provider_tests::has_bf16_products;
 
 namespace {
 
@@ -70,6 +74,35 @@ void check_alike(const Outputs& frozen, const Outputs& eager, double logits = 2e
 int64_t count(const FrozenNetwork& network, const std::string& name) {
   return std::ranges::count(network.graph().operators, name, &frozen::Operator::name);
 }
+
+/// Residuals that are read before, by the very product that they are added to, and afterwards.
+class Chain final : public Network {
+ public:
+  Chain()
+      : Network({.classes = 2, .channels = 8, .height = 6, .width = 6, .normalize = "none"}, "chain"),
+        a_(convolution("a")),
+        b_(convolution("b")),
+        c_(convolution("c")),
+        fc_(add("fc", std::make_unique<Linear>(Linear::Options{.in = 6 * 6 * 8, .out = 2}))) {}
+
+ protected:
+  Tensor body(const Tensor& images, Context& context) override {
+    Tensor const x = a_(images, context);
+    Tensor const y = mith::add(x, b_(x, context));
+    Tensor const z = mith::add(y, c_(a_(y, context), context));
+    Tensor const u = mith::add(z, c_(b_(z, context), context));
+    return fc_(flatten(mith::add(u, z)), context);
+  }
+
+ private:
+  Conv2d& convolution(const std::string& name) {
+    Conv2d::Options o{.in = 8, .out = 8};
+    o.window.pad_h = o.window.pad_w = 1;
+    return add(name, std::make_unique<Conv2d>(o));
+  }
+  Conv2d &a_, &b_, &c_;
+  Linear& fc_;
+};
 
 }  // namespace
 
@@ -151,6 +184,31 @@ TEST_CASE("batch norms, residuals and ReLUs are fused into the products") {
   CHECK(count(joined, "batch_norm") == 62);  // those in front of their convolution; the other 59 are folded
   auto const cnn = make({"cnn", 12, 1});
   CHECK(count(FrozenNetwork(*cnn), "batch_norm") == 0);  // folded forward, through the flatten
+}
+
+TEST_CASE("residuals are added where they lie, unless somebody needs them as they are") {
+  auto const resnet = make({"resnet50", 32, 3});
+  FrozenNetwork const frozen(*resnet);
+  frozen::Planner planner(frozen.graph(), 2);
+  int64_t over = 0;
+  for (const frozen::Operator& o : frozen.graph().operators) {
+    for (int const input : o.inputs) planner.read(input);
+    bool const adds = o.residual >= 0 && planner.write_over(o.output, o.residual);
+    if (!adds) planner.write(o.output);
+    over += adds;
+  }
+  CHECK(over == 16);
+
+  Chain chain;
+  fill(chain);
+  FrozenNetwork added(chain);
+  NetworkClassifier eager(chain);
+  int64_t residuals = 0;
+  for (const frozen::Operator& o : added.graph().operators) residuals += o.residual >= 0;
+  CHECK(residuals == 3);
+  Batch const b = batch_of({"", 6, 8}, 5);
+  Want const want{.logits = true, .loss = true, .input_gradient = true, .features = {}};
+  check_alike(added.evaluate(b, Loss{.labels = b.y}, want), eager.evaluate(b, Loss{.labels = b.y}, want));
 }
 
 TEST_CASE("channels are joined where they are written") {
@@ -240,6 +298,60 @@ TEST_CASE("a recorded plan notes every step with what it costs") {
   CHECK(stem.backward_cost.flops == stem.forward_cost.flops);
   // Images, weights, activations, and a bit for each of their signs.
   CHECK(stem.forward_cost.bytes == 4 * (2 * 64 * 64 * 3 + 64 * 7 * 7 * 3 + 2 * 32 * 32 * 64) + 2 * 32 * 32 * 64 / 8);
+}
+
+TEST_CASE("in bf16 a network says nearly the same, its gradients point the same way, and it takes less memory") {
+  if (!has_bf16_products(default_device())) return;
+  for (const Net& net : nets()) {
+    CAPTURE(net.spec);
+    auto const network = make(net);
+    FrozenNetwork wide(*network), narrow(*network, "narrow", DType::bf16);
+    Batch const b = batch_of(net, 9);
+    Want const want{.logits = true, .loss = true, .input_gradient = true, .features = {}};
+    Loss const loss{.labels = b.y, .direction_only = true};
+    Outputs const got = narrow.evaluate(b, loss, want), exact = wide.evaluate(b, loss, want);
+    // These weights make a mobilenet_v2 that PyTorch's bf16 has 0.34 and 0.58 off, too.
+    bool const delicate = net.spec == "mobilenet_v2";
+    auto const logits = values_of(exact.logits);
+    CHECK(largest_difference(values_of(got.logits), logits) <= (delicate ? 0.34 : 0.03) * largest(logits));
+    auto const g = values_of(got.input_gradient), h = values_of(exact.input_gradient);
+    CHECK(dot(g, h) >= (delicate ? 0.58 : 0.9) * std::sqrt(dot(g, g) * dot(h, h)));
+    // The tokens of a ViT, their norms and attention stay f32.
+    double const share = net.spec.starts_with("vit") ? 0.85 : 0.75;
+    CHECK(double(narrow.plan(9).arena_bytes()) <= share * double(wide.plan(9).arena_bytes()));
+  }
+}
+
+TEST_CASE("a mixed network's gradients are bf16's, and what it says is mistaken f32 says too") {
+  if (!has_bf16_products(default_device())) return;
+  MixedNetwork mixed(trained_network());
+  Batch b = unseen_images();
+  auto labels = b.y.to_host<int32_t>();
+  for (size_t i = 0; i < 10; ++i) labels[i] = 1 - labels[i];  // about which the network is mistaken
+  b.y = Tensor::from(labels, {b.size()});
+  Loss const loss{.labels = b.y};
+  Outputs const both = mixed.evaluate(b, loss, {.logits = true, .loss = true, .input_gradient = true});
+  Outputs const narrow = mixed.narrow().evaluate(b, loss, {.logits = true, .loss = true, .input_gradient = true});
+  Outputs const wide = mixed.wide().evaluate(b, loss, {.logits = true, .loss = true});
+  CHECK(both.input_gradient.to_host<float>() == narrow.input_gradient.to_host<float>());
+  CHECK(mixed.logits(b).to_host<float>() == wide.logits.to_host<float>());
+  CHECK_FALSE(mixed.consistent());
+  auto const by_narrow = argmax(narrow.logits).to_host<int32_t>();
+  auto const logits = values_of(both.logits), in_bf16 = values_of(narrow.logits), in_f32 = values_of(wide.logits);
+  auto const losses = values_of(both.loss), losses_in_bf16 = values_of(narrow.loss),
+             losses_in_f32 = values_of(wide.loss);
+  auto const close = [](double a, double b) { return std::abs(a - b) <= 1e-5 * std::max(1.0, std::abs(b)); };
+  int64_t misclassified = 0, told_apart = 0;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    bool const asked_again = by_narrow[i] != labels[i];
+    misclassified += asked_again;
+    told_apart += asked_again && !close(losses_in_bf16[i], losses_in_f32[i]);
+    CHECK(close(losses[i], asked_again ? losses_in_f32[i] : losses_in_bf16[i]));
+    for (size_t c = 2 * i; c < 2 * i + 2; ++c) CHECK(close(logits[c], asked_again ? in_f32[c] : in_bf16[c]));
+  }
+  CHECK(misclassified >= 10);
+  CHECK(misclassified < b.size());
+  CHECK(told_apart >= 5);
 }
 
 TEST_CASE("what cannot be frozen is refused") {

@@ -15,11 +15,15 @@ namespace {
 using Values = std::vector<float>;
 
 const Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
-    affine_relu_forward{"affine_relu_forward"};
+    affine_relu_forward{"affine_relu_forward", DType::f32};
 const Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
-    affine_relu_backward{"affine_relu_backward"};
+    affine_relu_backward{"affine_relu_backward", DType::f32};
 
-const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space"};
+const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space",
+                                                                                                   DType::f32};
+
+const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, bool> spread_pixels{"spread_pixels",
+                                                                                                    DType::f32};
 
 const Stream& stream() { return stream_of(default_device()); }
 
@@ -140,6 +144,27 @@ TEST_CASE("depth_to_space puts every pixel where its block has it") {
               int64_t const pixel = (i * blocks_h + top + row / side) * blocks_w + left + column / side;
               wanted.push_back(host[size_t(pixel * deep + (row % side * side + column % side) * c + channel)]);
             }
+      CHECK(y.read() == wanted);
+    }
+}
+
+TEST_CASE("spread_pixels puts every pixel first in its block, or adds it there") {
+  for (int64_t const side : {2, 3})
+    for (bool const adds : {false, true}) {
+      CAPTURE(side);
+      CAPTURE(adds);
+      int64_t const n = 2, h = 7, w = 6, c = 5, lines = (h + side - 1) / side, columns = (w + side - 1) / side;
+      Values const host = uniform_values(size_t(n * lines * columns * c), 1, -1, 1);
+      Values wanted = uniform_values(size_t(n * h * w * c), 2, -1, 1);
+      GuardedValues const x(host), y(wanted);
+      spread_pixels(stream(), y.data(), x.data(), n, h, w, c, side, adds);
+      for (size_t at = 0; at < wanted.size(); ++at) {
+        int64_t const i = int64_t(at), column = i / c % w, row = i / c / w % h, image = i / c / w / h;
+        bool const first = row % side == 0 && column % side == 0;
+        float const own =
+            first ? host[size_t(((image * lines + row / side) * columns + column / side) * c + i % c)] : 0;
+        wanted[at] = adds ? wanted[at] + own : own;
+      }
       CHECK(y.read() == wanted);
     }
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <map>
 
 #include "apps/bench/ceilings.h"
@@ -9,7 +10,7 @@
 #include "apps/common/command_line.h"
 #include "attacks/attack.h"
 #include "engine/files/files.h"
-#include "engine/frozen/frozen.h"
+#include "engine/frozen/mixed.h"
 #include "engine/frozen/plan.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/report/text.h"
@@ -21,14 +22,12 @@ namespace {
 class AttackTask final : public Task {
  public:
   AttackTask(Network& network, const ImageSet& test, const AttackTaskOptions& o)
-      : network_(network), attack_(make_attack(o.attack)), source_(test.source), batch_(o.batch) {
-    if (o.eager) {
-      classifier_ = std::make_unique<NetworkClassifier>(network, "network", NetworkClassifier::fixed);
-    } else {
-      auto frozen = make_frozen(network);
-      frozen_ = frozen.get();
-      classifier_ = std::move(frozen);
-    }
+      : network_(network),
+        executor_(o.executor),
+        attack_(make_attack(o.attack)),
+        source_(test.source),
+        batch_(o.batch) {
+    make_classifier();
     options_.evaluation = false;
     options_.seed = static_cast<uint64_t>(o.seed);
     ImageSource const images(test);
@@ -63,7 +62,7 @@ class AttackTask final : public Task {
             {"attack", attack_->spec()},
             {"images", images_},
             {"batch", batch_},
-            {"executor", frozen_ ? "frozen" : "eager"},
+            {"executor", name_of(executor_)},
             {"counted", "all steps on every image; no evaluation bookkeeping"}};
   }
 
@@ -77,7 +76,9 @@ class AttackTask final : public Task {
     }
     std::chrono::duration<double> const all = std::chrono::steady_clock::now() - timeline.origin;
     if (!trace_file.empty()) write_text(trace_file, json_text(chrome_trace(timeline)));
-    return layers(timeline, all.count());
+    Json found = layers(timeline, all.count());
+    if (mixed_) found["agreement"] = agreement(batch);
+    return found;
   }
 
  private:
@@ -95,10 +96,40 @@ class AttackTask final : public Task {
     double mean(double total) const { return passes ? total / static_cast<double>(passes) : 0; }
   };
 
-  static std::unique_ptr<FrozenNetwork> make_frozen(Network& network) try {
-    return std::make_unique<FrozenNetwork>(network);
+  void make_classifier() try {
+    if (executor_ == Executor::eager) {
+      classifier_ = std::make_unique<NetworkClassifier>(network_, "network", NetworkClassifier::fixed);
+    } else if (executor_ == Executor::mixed) {
+      auto mixed = std::make_unique<MixedNetwork>(network_);
+      mixed_ = mixed.get();
+      frozen_ = &mixed->narrow();
+      classifier_ = std::move(mixed);
+    } else {
+      auto frozen = std::make_unique<FrozenNetwork>(network_);
+      frozen_ = frozen.get();
+      classifier_ = std::move(frozen);
+    }
   } catch (const Error& e) {
     throw Error(cat(e.what(), "; --eager measures it operator by operator"));
+  }
+
+  /// How far bf16 says of clean images what f32 says: the gradient's signs, which attacks step along, its direction,
+  /// and the predictions.
+  Json agreement(const Batch& b) {
+    Loss const loss{.labels = b.y, .direction_only = true};
+    Want const want{.logits = true, .input_gradient = true};
+    Outputs const narrow = mixed_->narrow().evaluate(b, loss, want), wide = mixed_->wide().evaluate(b, loss, want);
+    auto const g = narrow.input_gradient.to_host<float>(), h = wide.input_gradient.to_host<float>();
+    auto const a = argmax(narrow.logits).to_host<int32_t>(), c = argmax(wide.logits).to_host<int32_t>();
+    double signs = 0, gg = 0, hh = 0, gh = 0, predictions = 0;
+    for (size_t i = 0; i < g.size(); ++i) {
+      signs += (g[i] > 0 && h[i] > 0) || (g[i] < 0 && h[i] < 0) || (g[i] == 0 && h[i] == 0);
+      gg += double(g[i]) * g[i], hh += double(h[i]) * h[i], gh += double(g[i]) * h[i];
+    }
+    for (size_t i = 0; i < a.size(); ++i) predictions += a[i] == c[i];
+    return {{"gradient_signs", signs / double(g.size())},
+            {"gradient_cosine", gg > 0 && hh > 0 ? gh / std::sqrt(gg * hh) : 0},
+            {"predictions", predictions / double(a.size())}};
   }
 
   double accuracy(const std::vector<Tensor>& adversarial) {
@@ -111,12 +142,13 @@ class AttackTask final : public Task {
     return static_cast<double>(right) / static_cast<double>(images_);
   }
 
+  const frozen::GraphValue& result_of(const frozen::Step& step) const {
+    return frozen_->graph().values[static_cast<size_t>(step.what().output)];
+  }
+
   Json named(const frozen::Step& step) const {
     frozen::Operator const& o = step.what();
-    return {{"layer", o.scope},
-            {"operator", title(o)},
-            {"output", frozen_->graph().values[static_cast<size_t>(o.output)].shape.str()},
-            {"by", step.by()}};
+    return {{"layer", o.scope}, {"operator", title(o)}, {"output", result_of(step).shape.str()}, {"by", step.by()}};
   }
 
   /// In the Trace Event Format, which chrome://tracing and Perfetto read.
@@ -147,7 +179,7 @@ class AttackTask final : public Task {
       auto const flops = static_cast<double>(cost.flops), bytes = static_cast<double>(cost.bytes);
       for (Sum* const sum : {&sums[&span.step->what()][span.backward], &whole}) {
         sum->seconds += span.end - span.begin;
-        sum->floor += ceilings.floor_seconds(bytes, flops);
+        sum->floor += ceilings.floor_seconds(bytes, flops, result_of(*span.step).dtype);
         sum->flops += flops;
         sum->bytes += bytes;
         ++sum->passes;
@@ -169,22 +201,25 @@ class AttackTask final : public Task {
                   {"share_of_floor", seconds > 0 ? (forward.floor + backward.floor) / seconds : 0}});
       steps.push_back(row);
     }
-    return {{"steps", steps},
-            {"batch", plan.batch()},
-            {"seconds", all},
-            {"outside_seconds", all - whole.seconds},
-            {"flops", whole.flops},
-            {"bytes", whole.bytes},
-            {"share_of_floor", whole.floor / all},
-            {"arena_bytes", static_cast<int64_t>(plan.arena_bytes())},
-            {"ceilings",
-             {{"gigabytes_per_second", 1e-9 * ceilings.bytes_per_second},
-              {"gigaflops_per_second", 1e-9 * ceilings.flops_per_second}}}};
+    return {
+        {"steps", steps},
+        {"batch", plan.batch()},
+        {"seconds", all},
+        {"outside_seconds", all - whole.seconds},
+        {"flops", whole.flops},
+        {"bytes", whole.bytes},
+        {"share_of_floor", whole.floor / all},
+        {"arena_bytes", static_cast<int64_t>(plan.arena_bytes())},
+        {"ceilings",
+         {{"gigabytes_per_second", 1e-9 * ceilings.bytes_per_second},
+          {"gigaflops_per_second", 1e-9 * ceilings.rate(executor_ == Executor::mixed ? DType::bf16 : DType::f32)}}}};
   }
 
   Network& network_;
+  Executor executor_;
   std::unique_ptr<Classifier> classifier_;
-  FrozenNetwork* frozen_ = nullptr;  ///< the classifier, or null
+  MixedNetwork* mixed_ = nullptr;    ///< the classifier, if it is one
+  FrozenNetwork* frozen_ = nullptr;  ///< what gives the gradients, or null
   std::unique_ptr<Attack> attack_;
   std::string source_;
   AttackOptions options_;
@@ -217,6 +252,13 @@ std::string profile_table(const Json& profile, int64_t most) {
                      report::percent(number(s, "share_of_floor"))});
   }
   double const all = number(profile, "seconds");
+  std::string agreement;
+  if (profile.contains("agreement")) {
+    Json const& found = profile["agreement"];
+    agreement = cat("bf16 agrees with f32 on ", report::percent(number(found, "gradient_signs")),
+                    " % of the gradient's signs (cosine ", report::fixed(number(found, "gradient_cosine"), 4), ") and ",
+                    report::percent(number(found, "predictions")), " % of the predictions, on clean images\n");
+  }
   std::string const rest = shown < steps.size() ? cat(" (the ", shown, " slowest of ", steps.size(), ")") : "";
   return cat("where the time of one batch of ", profile["batch"].get<int64_t>(), " went", rest, "\n",
              report::aligned(lines, 4),
@@ -226,7 +268,7 @@ std::string profile_table(const Json& profile, int64_t most) {
              report::percent(number(profile, "share_of_floor")), " % of the floor (",
              report::fixed(number(profile["ceilings"], "gigaflops_per_second"), 0), " GFLOP/s, ",
              report::fixed(number(profile["ceilings"], "gigabytes_per_second"), 0), " GB/s); memory ",
-             report::fixed(1e-6 * number(profile, "arena_bytes"), 1), " MB\n");
+             report::fixed(1e-6 * number(profile, "arena_bytes"), 1), " MB\n", agreement);
 }
 
 }  // namespace mith::bench

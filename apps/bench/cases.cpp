@@ -23,17 +23,36 @@ KernelCase flat(const char* kernel, int priority, Rest... rest) {
   });
 }
 
+template <class From, class To>
+void add_cast(std::vector<KernelCase>& cases, int priority) {
+  auto const name = std::string("cast_") + name_of(dtype_of<From>) + "_" + name_of(dtype_of<To>);
+  cases.push_back(
+      make_case<Kernel<To*, const From*, int64_t>>(name, "4 Mi elements", priority, [](Operands& o, auto run) {
+        int64_t const n = o.extent(elements);
+        auto* const y = o.empty<To>(n);
+        const From* const x = o.values<From>(n);
+        return [=] { run(y, x, n); };
+      }));
+}
+
 template <class T>
-void add_elementwise(std::vector<KernelCase>& cases, int priority) {
-  using Binary = Kernel<T*, const T*, const T*, int64_t>;
-  auto const binary = [](Operands& o, auto run) {
+using Binary = Kernel<T*, const T*, const T*, int64_t>;
+
+/// Two operands of each element.
+template <class T>
+auto binary() {
+  return [](Operands& o, auto run) {
     int64_t const n = o.extent(elements);
     T *const y = o.values<T>(n), *const a = o.values<T>(n), *const b = o.values<T>(n);
     return [=] { run(y, static_cast<const T*>(a), static_cast<const T*>(b), n); };
   };
+}
+
+template <class T>
+void add_elementwise(std::vector<KernelCase>& cases, int priority) {
   for (const char* name : {"add", "multiply"})
-    cases.push_back(make_case<Binary>(named<T>(name), "4 Mi elements", priority + 1, binary));
-  cases.push_back(with_plain<Binary>(named<T>("relu_backward"), "4 Mi elements", priority, binary));
+    cases.push_back(make_case<Binary<T>>(named<T>(name), "4 Mi elements", priority + 1, binary<T>()));
+  cases.push_back(with_plain<Binary<T>>(named<T>("relu_backward"), "4 Mi elements", priority, binary<T>()));
   cases.push_back(with_plain<Kernel<T*, const T*, int64_t>>(named<T>("relu_forward"), "4 Mi elements", priority,
                                                             [](Operands& o, auto run) {
                                                               int64_t const n = o.extent(elements);
@@ -208,42 +227,42 @@ void add_rows(std::vector<KernelCase>& cases, int priority) {
 }
 
 /// Tiled 2x2 windows as the small networks have them, and overlapping 3x3 ones with stride 2 as ResNet's stem has.
+struct Window {
+  const char* shape;
+  int64_t kernel, stride, pad;
+  Pool2dShape shape_of(Operands& o) const {
+    int64_t const side = 56, out = (side + 2 * pad - kernel) / stride + 1;
+    return {o.extent(64), side, side, channels, out, out, kernel, kernel, stride, stride, pad, pad};
+  }
+};
+constexpr Window windows[] = {{"64x56x56x64, window 2", 2, 2, 0}, {"64x56x56x64, window 3 stride 2", 3, 2, 1}};
+
 template <class T>
 void add_windows(std::vector<KernelCase>& cases, int priority) {
-  struct Window {
-    const char* shape;
-    int64_t kernel, stride, pad;
-  };
-  for (Window const& w :
-       {Window{"64x56x56x64, window 2", 2, 2, 0}, Window{"64x56x56x64, window 3 stride 2", 3, 2, 1}}) {
-    auto const shape_of = [w](Operands& o) {
-      int64_t const side = 56, out = (side + 2 * w.pad - w.kernel) / w.stride + 1;
-      return Pool2dShape{o.extent(64), side,     side,     channels, out,   out,
-                         w.kernel,     w.kernel, w.stride, w.stride, w.pad, w.pad};
-    };
+  for (Window const& w : windows) {
     cases.push_back(make_case<Kernel<T*, uint8_t*, const T*, Pool2dShape>>(
-        named<T>("max_pool2d_forward"), w.shape, priority, [shape_of](Operands& o, auto run) {
-          Pool2dShape const s = shape_of(o);
+        named<T>("max_pool2d_forward"), w.shape, priority, [w](Operands& o, auto run) {
+          Pool2dShape const s = w.shape_of(o);
           T *const y = o.empty<T>(s.outputs()), *const x = o.values<T>(s.inputs());
           auto* const index = o.empty<uint8_t>(s.outputs());
           return [=] { run(y, index, static_cast<const T*>(x), s); };
         }));
     cases.push_back(make_case<Kernel<T*, const T*, const uint8_t*, Pool2dShape>>(
-        named<T>("max_pool2d_backward"), w.shape, priority, [shape_of, w](Operands& o, auto run) {
-          Pool2dShape const s = shape_of(o);
+        named<T>("max_pool2d_backward"), w.shape, priority, [w](Operands& o, auto run) {
+          Pool2dShape const s = w.shape_of(o);
           T *const dx = o.empty<T>(s.inputs()), *const dy = o.values<T>(s.outputs());
           const uint8_t* const index = o.sequence<uint8_t>(s.outputs(), 1, uint8_t(w.kernel * w.kernel));
           return [=] { run(dx, static_cast<const T*>(dy), index, s); };
         }));
     cases.push_back(make_case<Kernel<T*, const T*, Pool2dShape, int>>(
-        named<T>("avg_pool2d_forward"), w.shape, priority + 1, [shape_of](Operands& o, auto run) {
-          Pool2dShape const s = shape_of(o);
+        named<T>("avg_pool2d_forward"), w.shape, priority + 1, [w](Operands& o, auto run) {
+          Pool2dShape const s = w.shape_of(o);
           T *const y = o.empty<T>(s.outputs()), *const x = o.values<T>(s.inputs());
           return [=] { run(y, static_cast<const T*>(x), s, 1); };
         }));
     cases.push_back(make_case<Kernel<T*, const T*, Pool2dShape, int>>(
-        named<T>("avg_pool2d_backward"), w.shape, priority + 1, [shape_of](Operands& o, auto run) {
-          Pool2dShape const s = shape_of(o);
+        named<T>("avg_pool2d_backward"), w.shape, priority + 1, [w](Operands& o, auto run) {
+          Pool2dShape const s = w.shape_of(o);
           T *const dx = o.empty<T>(s.inputs()), *const dy = o.values<T>(s.outputs());
           return [=] { run(dx, static_cast<const T*>(dy), s, 1); };
         }));
@@ -256,20 +275,11 @@ std::vector<KernelCase> elementwise_cases() {
   std::vector<KernelCase> cases;
   add_elementwise<float>(cases, 1);
   add_elementwise<double>(cases, 8);
-  cases.push_back(
-      make_case<Kernel<double*, const float*, int64_t>>("cast_f32_f64", "4 Mi elements", 8, [](Operands& o, auto run) {
-        int64_t const n = o.extent(elements);
-        auto* const y = o.empty<double>(n);
-        const float* const x = o.values<float>(n);
-        return [=] { run(y, x, n); };
-      }));
-  cases.push_back(
-      make_case<Kernel<float*, const double*, int64_t>>("cast_f64_f32", "4 Mi elements", 8, [](Operands& o, auto run) {
-        int64_t const n = o.extent(elements);
-        auto* const y = o.empty<float>(n);
-        const double* const x = o.values<double>(n);
-        return [=] { run(y, x, n); };
-      }));
+  cases.push_back(make_case<Binary<bf16>>(named<bf16>("add"), "4 Mi elements", 2, binary<bf16>()));
+  add_cast<float, double>(cases, 8);
+  add_cast<double, float>(cases, 8);
+  add_cast<float, bf16>(cases, 2);
+  add_cast<bf16, float>(cases, 2);
   cases.push_back(
       make_case<Kernel<float*, int64_t, int64_t, int64_t>>("relu_in_place", "64 Ki x 64", 2, [](Operands& o, auto run) {
         int64_t const n = o.extent(rows);
@@ -373,6 +383,7 @@ std::vector<KernelCase> window_cases() {
   std::vector<KernelCase> cases;
   add_windows<float>(cases, 1);
   add_windows<double>(cases, 8);
+  add_windows<bf16>(cases, 2);
   return cases;
 }
 

@@ -41,9 +41,9 @@ Ceilings measure_ceilings(const Stream& stream, const std::vector<KernelCase>& c
       ceilings.bytes_per_second = std::max(ceilings.bytes_per_second, best_rate(stream, shrink, c, double(bytes)));
     }
     bool const large = c.kernel == "matmul" ? c.flops > 2e9 : c.shape.find("56x56x64 -> 64") != std::string::npos;
-    if (large && c.provider != "reference")
-      ceilings.flops_per_second =
-          std::max(ceilings.flops_per_second, best_rate(stream, shrink, c, c.flops / double(shrink)));
+    if (!large || c.provider == "reference") continue;
+    double& rate = c.dtype == DType::bf16 ? ceilings.bf16_flops_per_second : ceilings.flops_per_second;
+    rate = std::max(rate, best_rate(stream, shrink, c, c.flops / double(shrink)));
   }
   return ceilings;
 }

@@ -23,9 +23,11 @@ class Timer {
 
 struct Ceilings {
   double bytes_per_second = 0, flops_per_second = 0;
+  double bf16_flops_per_second = 0;  ///< of products in bf16; 0: there are none
+  double rate(DType type) const { return type == DType::bf16 ? bf16_flops_per_second : flops_per_second; }
   /// The least time that so many bytes or so much arithmetic needs.
-  double floor_seconds(double bytes, double flops) const {
-    return std::max(bytes / bytes_per_second, flops / flops_per_second);
+  double floor_seconds(double bytes, double flops, DType type) const {
+    return std::max(bytes / bytes_per_second, flops / rate(type));
   }
 };
 /// Takes a second or two.

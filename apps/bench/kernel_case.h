@@ -70,6 +70,7 @@ struct KernelCase {
   std::string shape;
   int priority = 1;  ///< 0: matters most
   double flops = 0;
+  DType dtype = DType::f32;  ///< of a product
   std::function<Run(Operands&)> prepare;
   /// A hand-written OpenMP loop of the same arithmetic on the same operands, for the cpu; may be empty.
   std::function<Run(Operands&)> prepare_plain;

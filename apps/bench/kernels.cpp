@@ -51,7 +51,7 @@ Json measure_case(const Stream& stream, const KernelCase& c, int64_t rounds, con
     ratios.push_back(own.back() / others.back());
   }
   double const flops = c.flops / double(shrink), time = median(own);
-  double const floor = ceilings.floor_seconds(bytes, flops);
+  double const floor = ceilings.floor_seconds(bytes, flops, c.dtype);
   Json row{{"key", c.key()},
            {"kernel", c.kernel},
            {"provider", c.provider},
@@ -193,6 +193,7 @@ void bench_kernels(const KernelOptions& options) {
     std::cout << Json{{"device", describe(stream.device)},
                       {"gigabytes_per_second", 1e-9 * ceilings.bytes_per_second},
                       {"gigaflops_per_second", 1e-9 * ceilings.flops_per_second},
+                      {"bf16_gigaflops_per_second", 1e-9 * ceilings.bf16_flops_per_second},
                       {"build", build_information()},
                       {"rows", rows},
                       {"not_measured", unmeasured(stream.device, cases)},
@@ -202,7 +203,8 @@ void bench_kernels(const KernelOptions& options) {
     return;
   }
   std::cout << describe(stream.device) << "\nmeasured ceilings: " << std::setprecision(4)
-            << 1e-9 * ceilings.bytes_per_second << " GB/s, " << 1e-9 * ceilings.flops_per_second << " GF/s\n"
+            << 1e-9 * ceilings.bytes_per_second << " GB/s, " << 1e-9 * ceilings.flops_per_second << " GF/s, "
+            << 1e-9 * ceilings.bf16_flops_per_second << " GF/s in bf16\n"
             << "of floor: the least time that the bytes or the arithmetic need at those ceilings, by the time taken; "
                "x plain: time relative to a hand-written OpenMP loop\n\n";
   print_rows(rows, options.markdown);

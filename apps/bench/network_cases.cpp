@@ -90,10 +90,10 @@ void add_transformer(std::vector<KernelCase>& cases, int priority) {
       }));
 }
 
-/// Gates and the sums that lead to them, skip connections, biases and dropped branches.
+/// Gates, and the sums that lead to them.
 template <class T>
-void add_branches(std::vector<KernelCase>& cases, int priority) {
-  Map const squeezed{56, 144}, map{56, 64}, deep{14, 112}, colour{224, 3};
+void add_gates(std::vector<KernelCase>& cases, int priority) {
+  Map const squeezed{56, 144};
   cases.push_back(make_case<Kernel<T*, const T*, const T*, int64_t, int64_t, int64_t>>(
       named<T>("channel_gate"), squeezed.text(), priority, [m = squeezed](Operands& o, auto run) {
         int64_t const n = o.extent(batch);
@@ -123,6 +123,12 @@ void add_branches(std::vector<KernelCase>& cases, int priority) {
         double* const partial = o.values<double>(n * column_groups(m.pixels()) * m.channels);
         return [=] { run(y, partial, 0.5, n, m.pixels(), m.channels); };
       }));
+}
+
+/// Skip connections, biases and dropped branches.
+template <class T>
+void add_branches(std::vector<KernelCase>& cases, int priority) {
+  Map const map{56, 64}, deep{14, 112}, colour{224, 3};
   cases.push_back(make_case<Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t>>(
       named<T>("copy_slice"), map.text() + " of 128 channels", priority, [m = map](Operands& o, auto run) {
         int64_t const n = o.extent(batch), joined = 2 * m.channels, rows = n * m.pixels();
@@ -269,6 +275,7 @@ template <class T>
 void add_all(std::vector<KernelCase>& cases, int priority) {
   add_transformer<T>(cases, priority);
   add_activations<T>(cases, priority);
+  add_gates<T>(cases, priority);
   add_branches<T>(cases, priority);
   add_group_norm<T>(cases, priority);
   add_sizes<T>(cases, priority);
@@ -276,40 +283,50 @@ void add_all(std::vector<KernelCase>& cases, int priority) {
 }
 
 /// The passes of frozen networks.
+template <class T>
 void add_frozen(std::vector<KernelCase>& cases) {
   constexpr int64_t channels = 64;
   std::string const shape = "64 Ki x 64";
-  using Forward =
-      Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
-  cases.push_back(make_case<Forward>("affine_relu_forward", shape, 1, [](Operands& o, auto run) {
+  using Forward = Kernel<T*, uint32_t*, const T*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
+  cases.push_back(make_case<Forward>(named<T>("affine_relu_forward"), shape, 1, [](Operands& o, auto run) {
     int64_t const n = o.extent(65536);
-    float *const y = o.empty<float>(n * channels), *const x = o.values<float>(n * channels);
+    T *const y = o.empty<T>(n * channels), *const x = o.values<T>(n * channels);
     const float *const scale = o.values<float>(channels), *const shift = o.values<float>(channels);
     uint32_t* const signs = o.empty<uint32_t>((n + 31) / 32 * channels);
     return [=] { run(y, signs, x, scale, shift, true, n, channels, channels, channels); };
   }));
-  using Backward =
-      Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
-  cases.push_back(make_case<Backward>("affine_relu_backward", shape, 1, [](Operands& o, auto run) {
+  using Backward = Kernel<T*, const T*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>;
+  cases.push_back(make_case<Backward>(named<T>("affine_relu_backward"), shape, 1, [](Operands& o, auto run) {
     int64_t const n = o.extent(65536);
-    float *const dx = o.empty<float>(n * channels), *const dy = o.values<float>(n * channels);
+    T *const dx = o.empty<T>(n * channels), *const dy = o.values<T>(n * channels);
     const float* const scale = o.values<float>(channels);
     const uint32_t* const signs = o.sequence<uint32_t>((n + 31) / 32 * channels, 2654435761u);
     return [=] { run(dx, dy, signs, scale, false, n, channels, channels, channels); };
   }));
-  using Spread = Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks>;
-  cases.push_back(make_case<Spread>("depth_to_space", "16 x 224x224x3 from 113x113x12", 1, [](Operands& o, auto run) {
+  using Spread = Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t, PixelBlocks>;
+  std::string const spread_shape = "16 x 224x224x3 from 113x113x12";
+  cases.push_back(make_case<Spread>(named<T>("depth_to_space"), spread_shape, 1, [](Operands& o, auto run) {
     int64_t const n = o.extent(16);
-    float *const y = o.empty<float>(n * 224 * 224 * 3), *const x = o.values<float>(n * 113 * 113 * 12);
+    T *const y = o.empty<T>(n * 224 * 224 * 3), *const x = o.values<T>(n * 113 * 113 * 12);
     return [=] { run(y, x, n, 224, 224, 3, PixelBlocks{.h = 113, .w = 113, .top = 1, .left = 1, .side = 2}); };
   }));
+  for (bool const add : {false, true})
+    cases.push_back(make_case<Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t, int64_t, bool>>(
+        named<T>("spread_pixels"), add ? "added to 16x56x56x64" : "16x56x56x64", 1, [add](Operands& o, auto run) {
+          int64_t const n = o.extent(16);
+          T *const y = o.values<T>(n * 56 * 56 * channels), *const x = o.values<T>(n * 28 * 28 * channels);
+          return [=] { run(y, x, n, 56, 56, channels, 2, add); };
+        }));
 }
 
 }  // namespace
 
 std::vector<KernelCase> network_cases() {
   std::vector<KernelCase> cases;
-  add_frozen(cases);
+  add_frozen<float>(cases);
+  add_frozen<bf16>(cases);
+  add_activations<bf16>(cases, 2);
+  add_gates<bf16>(cases, 2);
   add_all<float>(cases, 2);
   add_all<double>(cases, 9);
   return cases;

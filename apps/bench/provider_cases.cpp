@@ -46,6 +46,12 @@ struct Forced {
   ~Forced() { clear_forced_providers(); }
 };
 
+/// Random values of the type.
+void* operand(Operands& o, DType type, int64_t n) {
+  if (type == DType::bf16) return o.values<bf16>(n);
+  return o.values<float>(n);
+}
+
 std::string shape_text(const Conv2dProblem& p) {
   std::string const all = describe(p);  // "conv2d forward f32 16x56x56x64 -> 64 kernel 3x3 pad 1x1"
   return all.substr(std::string("conv2d ").size());
@@ -58,12 +64,13 @@ KernelCase conv_case(const Conv2dProblem& problem, const std::string& provider, 
   c.shape = shape_text(problem);
   c.priority = priority;
   c.flops = static_cast<double>(problem.flops());
+  c.dtype = problem.dtype;
   c.prepare = [problem, provider](Operands& o) -> Run {
     Conv2dProblem p = problem;
     p.shape.n = o.extent(p.shape.n);
-    auto* const x = o.values<float>(p.shape.inputs());
+    void* const x = operand(o, p.dtype, p.shape.inputs());
     auto* const w = o.values<float>(p.shape.weights());
-    auto* const y = o.values<float>(p.shape.outputs());
+    void* const y = operand(o, p.dtype, p.shape.outputs());
     auto const scratch = std::make_shared<HeldScratch>(HeldScratch{&o});
     return [=, &o] {
       Forced const forced("conv2d", provider);
@@ -80,11 +87,13 @@ KernelCase matmul_case(const MatmulProblem& problem, const std::string& provider
   c.shape = describe(problem).substr(std::string("matmul ").size());
   c.priority = priority;
   c.flops = static_cast<double>(problem.flops());
+  c.dtype = problem.dtype;
   c.prepare = [problem, provider](Operands& o) -> Run {
     MatmulProblem p = problem;
     p.m = o.extent(p.m);
-    auto* const y = o.values<float>(p.m * p.n);
-    const float *const a = o.values<float>(p.m * p.k), *const b = o.values<float>(p.k * p.n);
+    void* const y = operand(o, p.dtype, p.m * p.n);
+    const void* const a = operand(o, p.dtype, p.m * p.k);
+    const float* const b = o.values<float>(p.k * p.n);
     auto const scratch = std::make_shared<HeldScratch>(HeldScratch{&o});
     return [=, &o] {
       Forced const forced("matmul", provider);
@@ -99,10 +108,12 @@ KernelCase matmul_case(const MatmulProblem& problem, const std::string& provider
 std::vector<KernelCase> provider_cases(Device device) {
   std::vector<KernelCase> cases;
   auto const priority_of = [](std::string_view provider) { return provider == "reference" ? 9 : 0; };
-  auto const add = [&](const Layer& l, int64_t batch, int base) {
+  using enum ConvPass;
+  auto const add = [&](const Layer& l, int64_t batch, int base, DType type, const std::vector<ConvPass>& passes) {
     int64_t const pad = l.kernel / 2;
-    for (ConvPass pass : {ConvPass::forward, ConvPass::input_gradient, ConvPass::weight_gradient}) {
-      Conv2dProblem p{.pass = pass,
+    for (ConvPass pass : passes) {
+      Conv2dProblem p{.dtype = type,
+                      .pass = pass,
                       .shape = {.n = batch,
                                 .h = l.side,
                                 .w = l.side,
@@ -119,12 +130,15 @@ std::vector<KernelCase> provider_cases(Device device) {
           cases.push_back(conv_case(p, std::string(provider->name()), base + priority_of(provider->name())));
     }
   };
-  for (Layer const& l : small_layers) add(l, 128, 1);
-  for (Layer const& l : short_layers) add(l, 128, 2);
-  for (Layer const& l : large_layers) add(l, 16, 0);
+  std::vector<ConvPass> const all{forward, input_gradient, weight_gradient};
+  for (Layer const& l : small_layers) add(l, 128, 1, DType::f32, all);
+  for (Layer const& l : short_layers) add(l, 128, 2, DType::f32, all);
+  for (Layer const& l : large_layers) add(l, 16, 0, DType::f32, all);
+  for (Layer const& l : large_layers) add(l, 16, 1, DType::bf16, {forward, input_gradient});
   for (MatmulProblem const& p : {MatmulProblem{.m = 128, .n = 128, .k = 576, .transpose_b = true},
                                  MatmulProblem{.m = 3152, .n = 768, .k = 768, .transpose_b = true},
-                                 MatmulProblem{.m = 1024, .n = 1024, .k = 1024}})
+                                 MatmulProblem{.m = 1024, .n = 1024, .k = 1024},
+                                 MatmulProblem{.dtype = DType::bf16, .m = 1024, .n = 1024, .k = 1024}})
     for (const MatmulProvider* provider : matmul_providers())
       if (provider->supports(device, p))
         cases.push_back(matmul_case(p, std::string(provider->name()), priority_of(provider->name())));

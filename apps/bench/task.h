@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "apps/common/inputs.h"
 #include "data/dataset.h"
 #include "engine/files/json.h"
 #include "engine/nn/network.h"
@@ -39,7 +40,7 @@ double peak_resident_mib();
 struct AttackTaskOptions {
   std::string attack;
   int64_t batch = 128, limit = 512, seed = 0;
-  bool eager = false;  ///< operator by operator instead of frozen
+  Executor executor = Executor::frozen;
 };
 /// Does not own the network. Its profile: "steps" with names, means of seconds, flops and bytes by pass, and shares of
 /// the time and of the floor; and the totals of one batch.

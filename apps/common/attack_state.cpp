@@ -284,6 +284,7 @@ Json key_of(const AttackCommand& command, const CommonOptions& common) {
           {"crafting images", fingerprints(command.crafting_images)},
           {"batch", command.batch},
           {"eager", command.eager},
+          {"precision", common.precision},
           {"seed", common.seed},
           {"device", name_of(default_device())},
           {"provider", common.providers}};

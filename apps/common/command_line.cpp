@@ -129,7 +129,8 @@ void CommandLine::add_common() {
          "where to compute; auto takes a GPU if there is one");
   integer("--seed", common.seed, 0, INT64_MAX, "of every random draw");
   integer("--threads", common.threads, 0, 1024, "of the cpu device; 0: all cores");
-  choice("--precision", common.precision, {"f32", "tf32", "bf16"}, "of the network's arithmetic; only f32 for now");
+  choice("--precision", common.precision, {"f32", "tf32", "bf16"},
+         "of the network's arithmetic; bf16, for attacks: of gradients, f32 confirms what they find");
   texts("--provider", common.providers, "OP=NAME", "force who computes an operator, e.g. conv2d=native");
   flag("--strict", common.strict, "broken images and NaN gradients stop the run");
   flag("--quiet", common.quiet, "no progress on stderr");
@@ -169,12 +170,15 @@ void CommandLine::apply_common() {
   set_quiet(common.quiet);
   if (common.threads > 0) set_threads(static_cast<int>(common.threads));
   set_default_device(device_named(common.device));
-  require(common.precision == "f32", "--precision ", common.precision, ": not available yet; available: f32");
   for (const std::string& text : common.providers) {
     size_t const equals = text.find('=');
     require(equals != std::string::npos, "--provider '", text, "': expected OP=NAME, e.g. conv2d=native");
     force_provider(text.substr(0, equals), text.substr(equals + 1));
   }
+}
+
+void require_f32(const std::string& precision, const std::string& what) {
+  require(precision == "f32", "--precision ", precision, ": ", what, " runs in f32 only");
 }
 
 int run_app(const std::string& program, const std::function<int()>& body) {

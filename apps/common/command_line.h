@@ -56,6 +56,9 @@ class CommandLine {
   std::unique_ptr<CLI::App> app_;
 };
 
+/// Throws UsageError unless --precision is f32: attacks take bf16 too, `what` does not.
+void require_f32(const std::string& precision, const std::string& what);
+
 /// Runs a program's body and turns exceptions into one line on stderr and the exit code: 0 done, 1 failed while
 /// running, 2 unusable arguments or files, 130 interrupted.
 int run_app(const std::string& program, const std::function<int()>& body);

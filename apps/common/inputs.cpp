@@ -6,7 +6,7 @@
 
 #include "apps/common/command_line.h"
 #include "engine/files/files.h"
-#include "engine/frozen/frozen.h"
+#include "engine/frozen/mixed.h"
 #include "engine/spec/spec.h"
 #include "engine/tensor/allocator.h"
 #include "engine/train/progress.h"
@@ -98,7 +98,18 @@ bool same_source(const std::string& a, const std::string& b) {
 
 namespace {
 
-/// With a plan, so that what cannot run is noticed now.
+/// With plans, so that what cannot run is noticed now.
+std::unique_ptr<MixedNetwork> make_mixed(Network& network, const std::string& name) try {
+  auto mixed = std::make_unique<MixedNetwork>(network, name);
+  mixed->narrow().plan(1);
+  mixed->wide().plan(1);
+  return mixed;
+} catch (const OutOfMemory&) {
+  throw;
+} catch (const Error& e) {
+  throw UsageError(cat("--precision bf16: ", name, " cannot run in it here: ", e.what()));
+}
+
 std::unique_ptr<FrozenNetwork> frozen_or_null(Network& network, const std::string& name) try {
   auto frozen = std::make_unique<FrozenNetwork>(network, name);
   frozen->plan(1);
@@ -110,22 +121,32 @@ std::unique_ptr<FrozenNetwork> frozen_or_null(Network& network, const std::strin
   return nullptr;
 }
 
-void make_classifier(Model& model, bool eager) {
-  if (!eager) model.classifier = frozen_or_null(*model.network, model.name);
-  model.frozen = model.classifier != nullptr;
-  if (!model.frozen)
-    model.classifier = std::make_unique<NetworkClassifier>(*model.network, model.name, NetworkClassifier::fixed);
+void make_classifier(Model& model, Executor executor) {
+  model.executor = executor;
+  if (executor == Executor::mixed) model.classifier = make_mixed(*model.network, model.name);
+  if (executor == Executor::frozen) model.classifier = frozen_or_null(*model.network, model.name);
+  if (model.classifier) return;
+  model.executor = Executor::eager;
+  model.classifier = std::make_unique<NetworkClassifier>(*model.network, model.name, NetworkClassifier::fixed);
 }
 
 }  // namespace
 
-Json executors_of(const std::vector<const Model*>& models) {
+Json executors_of(const std::vector<const Model*>& models, const std::vector<const Model*>& surrogates) {
   Json executors = Json::object();
-  for (const Model* model : models) executors[model->name] = model->frozen ? "frozen" : "eager";
+  for (auto const* all : {&models, &surrogates})
+    for (const Model* model : *all) executors[model->name] = name_of(model->executor);
   return executors;
 }
 
-Model open_model(const std::string& text, bool eager) {
+Executor executor_for(bool eager, const std::string& precision) {
+  if (precision == "f32") return eager ? Executor::eager : Executor::frozen;
+  require(precision == "bf16", "--precision ", precision, ": not available yet; available: f32, bf16");
+  require(!eager, "--eager: operator by operator there is only f32, not --precision ", precision);
+  return Executor::mixed;
+}
+
+Model open_model(const std::string& text, Executor executor) {
   std::error_code error;
   size_t const at = fs::exists(text, error) ? std::string::npos : text.find('@');
   if (at != std::string::npos) require_classifier(text.substr(0, at));  // before its weights are asked for more
@@ -135,7 +156,7 @@ Model open_model(const std::string& text, bool eager) {
   }
   Model model{.name = text, .network = load_network(text), .classifier = nullptr, .configuration = nullptr};
   require_classifier(model.network->spec());
-  make_classifier(model, eager);
+  make_classifier(model, executor);
   if (fs::is_directory(text, error)) model.configuration = configuration_of(text);
   return model;
 }

@@ -11,20 +11,28 @@
 
 namespace mith {
 
+/// How a model's network runs: a FrozenNetwork, a MixedNetwork, or operator by operator.
+enum class Executor : uint8_t { frozen, mixed, eager };
+constexpr const char* name_of(Executor e) {
+  return e == Executor::eager ? "eager" : e == Executor::mixed ? "frozen, gradients in bf16" : "frozen";
+}
+/// What --eager and --precision ask for. Throws UsageError where they do not go together.
+Executor executor_for(bool eager, const std::string& precision);
+
 struct Model {
   std::string name;  ///< as the command line has it
   std::unique_ptr<Network> network;
   std::unique_ptr<Classifier> classifier;
-  bool frozen = false;  ///< the classifier is a FrozenNetwork
-  Json configuration;   ///< the run's config.json; null for bare weights
+  Executor executor = Executor::eager;  ///< the classifier's
+  Json configuration;                   ///< the run's config.json; null for bare weights
 };
 
-/// A run folder or NET@weights.safetensors. Its classifier is frozen, unless `eager` or, with a warning, if that cannot
-/// be. Throws UsageError naming it, also for a `+defence` suffix.
-Model open_model(const std::string& text, bool eager = false);
+/// A run folder or NET@weights.safetensors. A network that cannot be frozen runs eager, with a warning; one that cannot
+/// run in bf16 is an error. Throws UsageError naming it, also for a `+defence` suffix.
+Model open_model(const std::string& text, Executor = Executor::frozen);
 
-/// For reports: how each model runs, by its name, "frozen" or "eager".
-Json executors_of(const std::vector<const Model*>&);
+/// For reports: how each model runs, by its name.
+Json executors_of(const std::vector<const Model*>& models, const std::vector<const Model*>& surrogates);
 
 /// A run's config.json; null without one. UsageError if it is no JSON.
 Json configuration_of(const std::filesystem::path& run);

@@ -5,9 +5,9 @@
 
 namespace mith {
 
-Surrogates::Surrogates(const std::vector<std::string>& names, bool ensemble, bool eager,
+Surrogates::Surrogates(const std::vector<std::string>& names, bool ensemble, Executor executor,
                        const std::vector<const Model*>& targets) {
-  for (const std::string& name : names) models_.push_back(open_model(name, eager));
+  for (const std::string& name : names) models_.push_back(open_model(name, executor));
   for (const Model& model : models_)
     for (const Model* target : targets) require_same_images(model, *target);
   if (!ensemble) return;

@@ -10,10 +10,9 @@ namespace mith {
 
 class Surrogates {
  public:
-  /// Opens the models, `eager` or frozen; with `ensemble` they are attacked as one. Throws UsageError if one does not
-  /// take the images of every one of `targets`.
-  Surrogates(const std::vector<std::string>& names, bool ensemble, bool eager,
-             const std::vector<const Model*>& targets);
+  /// Opens the models; with `ensemble` they are attacked as one. Throws UsageError if one does not take the images of
+  /// every one of `targets`.
+  Surrogates(const std::vector<std::string>& names, bool ensemble, Executor, const std::vector<const Model*>& targets);
 
   bool empty() const { return models_.empty(); }
   std::vector<const Model*> models() const;

@@ -6,14 +6,19 @@
 namespace mith::frozen {
 namespace {
 
-const Kernel<float*, const float*, Curve, double, int64_t> activation_forward{"activation_forward", DType::f32};
-const Kernel<float*, const float*, const float*, Curve, double, int64_t> activation_backward{"activation_backward",
-                                                                                             DType::f32};
-const Kernel<float*, const float*, const float*, int64_t, int64_t, int64_t> channel_gate{"channel_gate", DType::f32};
-const Kernel<float*, const float*, double, int64_t, int64_t, int64_t> broadcast_pixels{"broadcast_pixels", DType::f32};
-const Kernel<double*, const float*, const float*, int64_t, int64_t, int64_t> image_sums_partial{"image_sums_partial",
-                                                                                                DType::f32};
-const Kernel<float*, const double*, double, int64_t, int64_t, int64_t> image_sums_total{"image_sums_total", DType::f32};
+template <class T>
+const Kernel<T*, const T*, Curve, double, int64_t> activation_forward{"activation_forward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, const T*, Curve, double, int64_t> activation_backward{"activation_backward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, const T*, int64_t, int64_t, int64_t> channel_gate{"channel_gate", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, double, int64_t, int64_t, int64_t> broadcast_pixels{"broadcast_pixels", dtype_of<T>};
+template <class T>
+const Kernel<double*, const T*, const T*, int64_t, int64_t, int64_t> image_sums_partial{"image_sums_partial",
+                                                                                        dtype_of<T>};
+template <class T>
+const Kernel<T*, const double*, double, int64_t, int64_t, int64_t> image_sums_total{"image_sums_total", dtype_of<T>};
 
 /// factor * the sums over each image's pixels of x, or of x * other.
 class ImageSums {
@@ -23,10 +28,11 @@ class ImageSums {
     pixels_ = x.rows / images_;
     partial_ = p.scratch(static_cast<size_t>(images_ * column_groups(pixels_) * x.columns) * sizeof(double));
   }
-  void run(const Memory& m, float* sums, const Place& x, const float* other, double factor) const {
+  template <class T>
+  void run(const Memory& m, T* sums, const Place& x, const T* other, double factor) const {
     auto* const partial = static_cast<double*>(m.at(partial_));
-    image_sums_partial(m.stream(), partial, m.at(x), other, images_, pixels_, x.columns);
-    image_sums_total(m.stream(), sums, partial, factor, images_, pixels_, x.columns);
+    image_sums_partial<T>(m.stream(), partial, m.at<T>(x), other, images_, pixels_, x.columns);
+    image_sums_total<T>(m.stream(), sums, partial, factor, images_, pixels_, x.columns);
   }
   int64_t pixels() const { return pixels_; }
 
@@ -39,13 +45,19 @@ class CurvedStep final : public WritingStep {
  public:
   explicit CurvedStep(const Operator& o) : WritingStep(o), curved_(*o.as<Curved>()) {}
   void forward(const Memory& m) override {
-    activation_forward(m.stream(), m.at(y_), m.at(x_), curved_.curve, curved_.parameter, y_.rows * y_.columns);
+    with_type(y_.dtype, [&]<class T>(T) {
+      activation_forward<T>(m.stream(), m.at<T>(y_), m.at<T>(x_), curved_.curve, curved_.parameter,
+                            y_.rows * y_.columns);
+    });
   }
 
  protected:
   void hold(Planner& p) override { p.hold(kept().buffer); }
-  void write(const Memory& m, float* dx, const float* dy) const override {
-    activation_backward(m.stream(), dx, dy, m.at(kept()), curved_.curve, curved_.parameter, y_.rows * y_.columns);
+  void write(const Memory& m, const Place& dx, const Place& dy) const override {
+    with_type(y_.dtype, [&]<class T>(T) {
+      activation_backward<T>(m.stream(), m.at<T>(dx), m.at<T>(dy), m.at<T>(kept()), curved_.curve, curved_.parameter,
+                             y_.rows * y_.columns);
+    });
   }
 
  private:
@@ -62,7 +74,7 @@ class GateStep final : public Step {
     y_ = p.write(operator_.output);
     images_ = p.batch();
   }
-  void forward(const Memory& m) override { gated(m, m.at(y_), x_); }
+  void forward(const Memory& m) override { gated(m, y_, x_); }
   void plan_backward(Planner& p) override {
     p.hold(x_.buffer);
     p.hold(gate_.buffer);
@@ -72,15 +84,17 @@ class GateStep final : public Step {
     dx_.plan(p, operator_.inputs[0]);
   }
   void backward(const Memory& m) override {
-    sums_.run(m, dgate_.at(m), dy_, m.at(x_), 1);
+    with_type(dy_.dtype, [&]<class T>(T) { sums_.run<T>(m, m.at<T>(dgate_.place()), dy_, m.at<T>(x_), 1); });
     dgate_.finish(m);
-    gated(m, dx_.at(m), dy_);
+    gated(m, dx_.place(), dy_);
     dx_.finish(m);
   }
 
  private:
-  void gated(const Memory& m, float* y, const Place& x) const {
-    channel_gate(m.stream(), y, m.at(x), m.at(gate_), images_, x.rows / images_, x.columns);
+  void gated(const Memory& m, const Place& y, const Place& x) const {
+    with_type(y.dtype, [&]<class T>(T) {
+      channel_gate<T>(m.stream(), m.at<T>(y), m.at<T>(x), m.at<T>(gate_), images_, x.rows / images_, x.columns);
+    });
   }
   Place x_, gate_, y_, dy_;
   int64_t images_ = 0;
@@ -91,12 +105,16 @@ class GateStep final : public Step {
 class GlobalMeanStep final : public WritingStep {
  public:
   using WritingStep::WritingStep;
-  void forward(const Memory& m) override { sums_.run(m, m.at(y_), x_, nullptr, share()); }
+  void forward(const Memory& m) override {
+    with_type(y_.dtype, [&]<class T>(T) { sums_.run<T>(m, m.at<T>(y_), x_, nullptr, share()); });
+  }
 
  protected:
   void keep(Planner& p) override { sums_.plan(p, x_); }
-  void write(const Memory& m, float* dx, const float* dy) const override {
-    broadcast_pixels(m.stream(), dx, dy, share(), y_.rows, sums_.pixels(), y_.columns);
+  void write(const Memory& m, const Place& dx, const Place& dy) const override {
+    with_type(dy.dtype, [&]<class T>(T) {
+      broadcast_pixels<T>(m.stream(), m.at<T>(dx), m.at<T>(dy), share(), y_.rows, sums_.pixels(), y_.columns);
+    });
   }
 
  private:

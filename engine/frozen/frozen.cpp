@@ -11,9 +11,10 @@
 namespace mith {
 namespace {
 
-std::unique_ptr<frozen::Graph> graph_of(Network& network) {
+std::unique_ptr<frozen::Graph> graph_of(Network& network, DType precision) {
   auto graph = std::make_unique<frozen::Graph>(frozen::trace(network));
   frozen::fuse(*graph);
+  if (precision == DType::bf16) frozen::narrow(*graph);
   return graph;
 }
 
@@ -49,9 +50,9 @@ Tensor padded(const Tensor& x, int64_t count) {
 
 }  // namespace
 
-FrozenNetwork::FrozenNetwork(Network& network, const std::string& name)
+FrozenNetwork::FrozenNetwork(Network& network, const std::string& name, DType precision)
     : eager_(network, name, NetworkClassifier::fixed),
-      graph_(graph_of(network)),
+      graph_(graph_of(network, precision)),
       weights_(std::make_unique<FixedWeights>(weights_of(*graph_))) {}
 
 FrozenNetwork::~FrozenNetwork() = default;

@@ -24,7 +24,9 @@ class FrozenNetwork final : public Classifier {
  public:
   /// Does not own the network, whose weights must stay as they are as long as this lives; named features come from its
   /// eager pass. Throws Error if the network cannot be frozen, as one whose constants differ between images.
-  explicit FrozenNetwork(Network& network, const std::string& name = "network");
+  /// In bf16 what lies between the normalisation and the logits is rounded to it, where it has such a form, and
+  /// products accumulate in f32: 2 to 3 digits, so what it finds is to be confirmed in f32.
+  explicit FrozenNetwork(Network& network, const std::string& name = "network", DType precision = DType::f32);
   ~FrozenNetwork() override;
   int64_t classes() const override { return eager_.classes(); }
   Shape image_shape() const override { return eager_.image_shape(); }

@@ -20,6 +20,7 @@ struct Turned {
   Tensor weight = {};  ///< undefined: there is none
   Conv2dShape shape = {};
   int64_t stride = 1, shift_h = 0, shift_w = 0;
+  bool pointwise = false;  ///< of a filter of one: only a block's first pixel has a gradient, and is in the output
 };
 /// Sizes count the images of the trace; a plan puts its own in.
 struct Convolution {
@@ -47,10 +48,19 @@ struct Curved {
   Curve curve;
   double parameter = 0;
 };
+/// Of each row, over its elements.
+struct LayerNorm {
+  Tensor weight, bias;
+  double epsilon = 0;
+};
+struct Attention {
+  int64_t heads = 1;
+};
 struct Gate {};     ///< y = x * gate by image and channel
 struct Join {};     ///< channels side by side
 struct Sum {};      ///< of two values
 struct Reshape {};  ///< the same memory under another shape
+struct Cast {};     ///< to the type of what it makes
 /// As the tape recorded it; runs through the eager operators.
 struct Eager {
   std::shared_ptr<const Node> node;
@@ -58,7 +68,8 @@ struct Eager {
 
 /// y = ReLU(operator(inputs) + residual), both if there.
 struct Operator {
-  std::variant<Convolution, Dense, Affine, MaxPool, AveragePool, GlobalMean, Curved, Gate, Join, Sum, Reshape, Eager>
+  std::variant<Convolution, Dense, Affine, MaxPool, AveragePool, GlobalMean, Curved, LayerNorm, Attention, Gate, Join,
+               Sum, Reshape, Cast, Eager>
       what;
   std::vector<int> inputs;  ///< numbers of values
   int output = -1;
@@ -81,9 +92,10 @@ struct Operator {
 std::string title(const Operator&);
 
 struct GraphValue {
-  Shape shape;            ///< of one image: the leading dimension counts its rows
-  Tensor constant = {};   ///< defined: does not depend on the images
-  bool repeated = false;  ///< a constant that every image gets once more, as a class token; else a parameter
+  Shape shape;               ///< of one image: the leading dimension counts its rows
+  Tensor constant = {};      ///< defined: does not depend on the images
+  bool repeated = false;     ///< a constant that every image gets once more, as a class token; else a parameter
+  DType dtype = DType::f32;  ///< f32 or bf16, and so is its gradient
 };
 
 struct Graph {
@@ -111,5 +123,9 @@ Turned turned(const Conv2dShape&, const Tensor& weight);
 /// Folds batch norms into the convolutions before or the dense layers behind them, and lets convolutions add residuals
 /// and apply ReLUs.
 void fuse(Graph&);
+
+/// Lets products, and the passes between them, read and write bf16 where they have such a form, and casts at the
+/// borders. What makes the logits stays f32, and so do the images up to the first product.
+void narrow(Graph&);
 
 }  // namespace mith::frozen

@@ -10,11 +10,13 @@ const Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t> copy_slice{"copy_
 
 using Clock = std::chrono::steady_clock;
 
-int64_t weight_bytes(const Operator& o) {
-  auto const bytes = [](const Tensor& t) { return static_cast<int64_t>(t.bytes()); };
-  if (auto const* conv = o.as<Convolution>()) return bytes(conv->weight);
-  if (auto const* dense = o.as<Dense>()) return bytes(dense->weight);
-  return 0;
+/// Of the form in which they are read.
+int64_t weight_bytes(const Graph& graph, const Operator& o) {
+  auto const* const conv = o.as<Convolution>();
+  auto const* const dense = o.as<Dense>();
+  if (!conv && !dense) return 0;
+  DType const type = graph.values[static_cast<size_t>(o.inputs[0])].dtype;
+  return (conv ? conv->weight : dense->weight).numel() * static_cast<int64_t>(size_of(type));
 }
 
 }  // namespace
@@ -23,7 +25,7 @@ Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, b
   for (const Operator& o : graph.operators) {
     steps_.push_back(make_step(graph, o));
     steps_.back()->plan_forward(planner_);
-    steps_.back()->forward_cost = cost_of(*steps_.back());
+    steps_.back()->forward_cost = cost_of(*steps_.back(), false);
     planner_.next_step();
   }
   logits_ = planner_.read(graph.logits);
@@ -32,16 +34,16 @@ Plan::Plan(const Graph& graph, int64_t batch) : graph_(graph), planner_(graph, b
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
     (*step)->has_backward = planner_.flows((*step)->what().output);
     if ((*step)->has_backward) (*step)->plan_backward(planner_);
-    if ((*step)->has_backward) (*step)->backward_cost = cost_of(**step);
+    if ((*step)->has_backward) (*step)->backward_cost = cost_of(**step, true);
     planner_.next_step();
   }
   has_gradient_ = planner_.flows(graph.input);
   arena_bytes_ = planner_.finish();
 }
 
-Cost Plan::cost_of(const Step& step) const {
+Cost Plan::cost_of(const Step& step, bool backward) const {
   if (step.in_place()) return {};
-  return {step.flops(), planner_.bytes_moved() + weight_bytes(step.what())};
+  return {step.flops(backward), planner_.bytes_moved() + weight_bytes(graph_, step.what())};
 }
 
 void Plan::run(Step& step, bool backward) {

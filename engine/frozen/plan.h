@@ -36,7 +36,7 @@ class Plan {
   void record(Timeline* timeline) { timeline_ = timeline; }
 
  private:
-  Cost cost_of(const Step&) const;  ///< of the step that is being planned
+  Cost cost_of(const Step&, bool backward) const;  ///< of the step that is being planned
   void run(Step&, bool backward);
 
   const Graph& graph_;

@@ -54,13 +54,14 @@ bool Planner::can_lie_in(const Operator& join, int value) const {
 }
 
 size_t Planner::bytes_of(int value) const {
-  return static_cast<size_t>(batch_ * graph_.values[static_cast<size_t>(value)].shape.numel()) * sizeof(float);
+  GraphValue const& v = graph_.values[static_cast<size_t>(value)];
+  return static_cast<size_t>(batch_ * v.shape.numel()) * size_of(v.dtype);
 }
 
 Place Planner::dense_place(Buffer buffer, int64_t offset, int value) const {
-  Shape const& shape = graph_.values[static_cast<size_t>(value)].shape;
-  int64_t const columns = shape[-1];
-  return {buffer, offset, columns ? batch_ * shape.numel() / columns : 0, columns, columns};
+  GraphValue const& v = graph_.values[static_cast<size_t>(value)];
+  int64_t const columns = v.shape[-1];
+  return {buffer, offset, columns ? batch_ * v.shape.numel() / columns : 0, columns, columns, v.dtype};
 }
 
 Place Planner::part_of(const Place& whole, int value) const {
@@ -113,6 +114,27 @@ void Planner::write_as(int value, int other) {
   places_[static_cast<size_t>(value)] = dense_place(from.buffer, from.offset, value);
 }
 
+bool Planner::write_over(int value, int other) {
+  GraphValue const &to = graph_.values[static_cast<size_t>(value)], &from = graph_.values[static_cast<size_t>(other)];
+  if (in_place(value) || in_place(other) || other == graph_.input || other == graph_.logits ||
+      from.constant.defined() || to.shape != from.shape || to.dtype != from.dtype)
+    return false;
+  // Operators whose backward pass reads neither their inputs nor their output: ReLUs have their signs beside.
+  auto const keeps_nothing = [this](int i) {
+    Operator const& o = graph_.operators[static_cast<size_t>(i)];
+    return o.as<Convolution>() || o.as<Affine>() || o.as<MaxPool>() || o.as<AveragePool>() || o.as<Sum>() ||
+           o.as<Cast>();
+  };
+  auto const readers = graph_.readers(other);
+  auto const& inputs = graph_.operators[static_cast<size_t>(graph_.maker(value))].inputs;
+  if (!keeps_nothing(graph_.maker(other)) || !std::ranges::all_of(readers, keeps_nothing) ||
+      readers.back() > graph_.maker(value) || std::ranges::find(inputs, other) != inputs.end())
+    return false;
+  places_[static_cast<size_t>(value)] = read(other);
+  write(value);
+  return true;
+}
+
 Buffer Planner::keep(size_t bytes) {
   Buffer const b = born(bytes);
   count(written_, b, bytes);
@@ -120,7 +142,8 @@ Buffer Planner::keep(size_t bytes) {
 }
 Buffer Planner::scratch(size_t bytes) { return born(bytes); }
 Place Planner::scratch_like(const Place& p) {
-  return {scratch(static_cast<size_t>(p.rows * p.columns) * sizeof(float)), 0, p.rows, p.columns, p.columns};
+  auto const elements = static_cast<size_t>(p.rows * p.columns);
+  return {scratch(elements * size_of(p.dtype)), 0, p.rows, p.columns, p.columns, p.dtype};
 }
 void Planner::hold(Buffer b) {
   touch(b);

@@ -15,10 +15,11 @@ namespace mith::frozen {
 
 using Buffer = int;
 
-/// Rows of `columns` f32 elements, `pitch` apart, that begin `offset` elements into a buffer.
+/// Rows of `columns` elements, `pitch` apart, that begin `offset` elements into a buffer.
 struct Place {
   Buffer buffer = -1;
   int64_t offset = 0, rows = 0, columns = 0, pitch = 0;
+  DType dtype = DType::f32;
   bool dense() const { return pitch == columns; }
   bool operator==(const Place&) const = default;
 };
@@ -34,9 +35,12 @@ class Planner {
   Place read(int value);
   Place write(int value);
   void write_as(int value, int other);  ///< the same memory under another shape
-  Buffer keep(size_t bytes);            ///< from now to this step's backward pass, which holds it
-  Buffer scratch(size_t bytes);         ///< now only
-  Place scratch_like(const Place&);     ///< the same rows, dense, now only
+  /// Puts a value where another lies, for a product that adds to it: the other is lost, so true only if nobody, this
+  /// product neither, reads it from now on, in the backward pass neither. If false, nothing has changed.
+  bool write_over(int value, int other);
+  Buffer keep(size_t bytes);         ///< from now to this step's backward pass, which holds it
+  Buffer scratch(size_t bytes);      ///< now only
+  Place scratch_like(const Place&);  ///< the same rows, dense, now only
 
   // Backward.
   bool flows(int value) const { return gradient_of(value).buffer >= 0; }  ///< whether anything has been written yet

@@ -6,7 +6,13 @@
 namespace mith::frozen {
 namespace {
 
-const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space"};
+template <class T>
+const Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t, PixelBlocks> depth_to_space{"depth_to_space",
+                                                                                           dtype_of<T>};
+
+template <class T>
+const Kernel<T*, const T*, int64_t, int64_t, int64_t, int64_t, int64_t, bool> spread_pixels{"spread_pixels",
+                                                                                            dtype_of<T>};
 
 /// One call of a provider, chosen when it is planned.
 template <class Problem>
@@ -86,13 +92,18 @@ class ConvolutionStep final : public ProductStep {
   explicit ConvolutionStep(const Operator& o) : ProductStep(o), conv_(*o.as<Convolution>()) {}
 
   void plan_forward(Planner& p) override {
-    Conv2dProblem problem;
-    problem.shape = with_images(conv_.shape, p);
     x_ = p.read(operator_.inputs[0]);
     check(x_.dense(), "frozen: a convolution reads a slice");
+    Conv2dProblem problem{.dtype = x_.dtype, .shape = with_images(conv_.shape, p)};
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
-    Place const y = p.write(operator_.output);
     if (conv_.bias.defined()) problem.epilogue.bias = conv_.bias.raw();
+    if (adds_to_residual(problem) && p.write_over(operator_.output, operator_.residual)) {
+      problem.epilogue.accumulate = true;
+      y_ = residual_;
+      forward_.plan(p, conv_.weight.stream(), problem);
+      return plan_result(p, y_, y_);
+    }
+    Place const y = p.write(operator_.output);
     y_ = writes_slice(problem, y) ? y : p.scratch_like(y);
     if (!y_.dense()) problem.epilogue.row_pitch = y_.pitch;
     adds_in_epilogue_ = operator_.residual >= 0 && residual_.pitch == y_.pitch;
@@ -102,17 +113,19 @@ class ConvolutionStep final : public ProductStep {
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
-  int64_t flops() const override { return forward_.flops(); }
+  int64_t flops(bool) const override { return forward_.flops(); }
   void forward(const Memory& m) override {
-    forward_.run(m, m.at(x_), conv_.weight.raw(), m.at(y_), adds_in_epilogue_ ? m.at(residual_) : nullptr);
-    if (operator_.residual >= 0 && !adds_in_epilogue_) affine_relu_gradient(m, {y_, true}, residual_, nullptr);
+    forward_.run(m, m.address(x_), conv_.weight.raw(), m.address(y_),
+                 adds_in_epilogue_ ? m.address(residual_) : nullptr);
+    if (operator_.residual >= 0 && !adds_in_epilogue_ && y_ != residual_)
+      affine_relu_gradient(m, {y_, true}, residual_, nullptr);
     finish(m);
   }
 
   void plan_backward(Planner& p) override {
     plan_gradient(p);
     dx_ = p.target(operator_.inputs[0]);
-    Conv2dProblem problem;
+    Conv2dProblem problem{.dtype = x_.dtype};
     Turned const& t = conv_.turned;
     if (t.weight.defined() && t.stride == 1) {
       problem.shape = with_images(t.shape, p);
@@ -120,10 +133,10 @@ class ConvolutionStep final : public ProductStep {
       if (!dx_.place.dense()) problem.epilogue.row_pitch = dx_.place.pitch;
       product_ = dx_.place;
     } else {
-      product_ = dx_.adds || !dx_.place.dense() ? p.scratch_like(dx_.place) : dx_.place;
+      product_ = (dx_.adds && !t.pointwise) || !dx_.place.dense() ? p.scratch_like(dx_.place) : dx_.place;
       problem.shape = with_images(t.weight.defined() ? t.shape : conv_.shape, p);
       if (t.weight.defined())
-        blocks_ = p.scratch(static_cast<size_t>(problem.shape.outputs()) * sizeof(float));
+        blocks_ = p.scratch(static_cast<size_t>(problem.shape.outputs()) * size_of(x_.dtype));
       else
         problem.pass = ConvPass::input_gradient;
     }
@@ -134,15 +147,22 @@ class ConvolutionStep final : public ProductStep {
   void input_gradient(const Memory& m, const Place& dy) const override {
     Turned const& t = conv_.turned;
     if (!t.weight.defined()) {
-      backward_.run(m, m.at(product_), conv_.weight.raw(), m.at(dy));
+      backward_.run(m, m.address(product_), conv_.weight.raw(), m.address(dy));
     } else {
-      void* const y = t.stride == 1 ? m.at(product_) : m.at(blocks_);
-      backward_.run(m, m.at(dy), t.weight.raw(), y);
+      void* const y = t.stride == 1 ? m.address(product_) : m.at(blocks_);
+      backward_.run(m, m.address(dy), t.weight.raw(), y);
       if (t.stride > 1) {
         Conv2dShape const& s = conv_.shape;
         int64_t const images = product_.rows / (s.h * s.w);
-        depth_to_space(m.stream(), m.at(product_), static_cast<const float*>(y), images, s.h, s.w, s.c,
-                       {.h = t.shape.oh(), .w = t.shape.ow(), .top = t.shift_h, .left = t.shift_w, .side = t.stride});
+        PixelBlocks const blocks{
+            .h = t.shape.oh(), .w = t.shape.ow(), .top = t.shift_h, .left = t.shift_w, .side = t.stride};
+        bool const adds = dx_.adds && product_ == dx_.place;
+        with_type(product_.dtype, [&]<class T>(T) {
+          T* const dx = m.at<T>(product_);
+          auto* const from = static_cast<const T*>(y);
+          t.pointwise ? spread_pixels<T>(m.stream(), dx, from, images, s.h, s.w, s.c, t.stride, adds)
+                      : depth_to_space<T>(m.stream(), dx, from, images, s.h, s.w, s.c, blocks);
+        });
       }
     }
     if (product_ != dx_.place) affine_relu_gradient(m, dx_, product_, nullptr);
@@ -154,13 +174,21 @@ class ConvolutionStep final : public ProductStep {
     return s;
   }
 
+  /// Whether the provider adds to what lies in y; that is the fastest way to add a residual, and takes no memory.
+  bool adds_to_residual(Conv2dProblem problem) const {
+    if (operator_.residual < 0) return false;
+    const Conv2dProvider& usual = choose(conv_.weight.device(), problem);
+    problem.epilogue.accumulate = true;
+    return usual.supports(conv_.weight.device(), problem);
+  }
+
   /// Whether the provider writes y where it lies: not every one writes slices.
   bool writes_slice(Conv2dProblem problem, const Place& y) const {
     if (y.dense()) return true;
     Device const device = conv_.weight.device();
     const Conv2dProvider& usual = choose(device, problem);
     problem.epilogue.row_pitch = y.pitch;
-    return &choose(device, problem) == &usual;
+    return usual.supports(device, problem);
   }
 
   const Convolution& conv_;
@@ -179,16 +207,16 @@ class DenseStep final : public ProductStep {
     x_ = p.read(operator_.inputs[0]);
     check(x_.dense(), "frozen: a dense layer reads a slice");
     y_ = p.write(operator_.output);
-    MatmulProblem problem{.m = y_.rows, .n = y_.columns, .k = x_.columns, .transpose_b = true};
+    MatmulProblem problem{.dtype = x_.dtype, .m = y_.rows, .n = y_.columns, .k = x_.columns, .transpose_b = true};
     if (dense_.bias.defined()) problem.epilogue.bias = dense_.bias.raw();
     forward_.plan(p, dense_.weight.stream(), problem);
     plan_result(p, y_, y_);
   }
 
   std::string by() const override { return names_of(forward_.by(), backward_.by()); }
-  int64_t flops() const override { return forward_.flops(); }
+  int64_t flops(bool) const override { return forward_.flops(); }
   void forward(const Memory& m) override {
-    forward_.run(m, m.at(y_), m.at(x_), dense_.weight.raw());
+    forward_.run(m, m.address(y_), m.address(x_), dense_.weight.raw());
     finish(m);
   }
 
@@ -196,14 +224,14 @@ class DenseStep final : public ProductStep {
     plan_gradient(p);
     dx_ = p.target(operator_.inputs[0]);
     check(dx_.place.dense(), "frozen: a dense layer writes a slice");
-    MatmulProblem problem{.m = y_.rows, .n = x_.columns, .k = y_.columns};
+    MatmulProblem problem{.dtype = x_.dtype, .m = y_.rows, .n = x_.columns, .k = y_.columns};
     problem.epilogue.accumulate = dx_.adds;
     backward_.plan(p, dense_.weight.stream(), problem);
   }
 
  protected:
   void input_gradient(const Memory& m, const Place& dy) const override {
-    backward_.run(m, m.at(dx_.place), m.at(dy), dense_.weight.raw());
+    backward_.run(m, m.address(dx_.place), m.address(dy), dense_.weight.raw());
   }
 
  private:

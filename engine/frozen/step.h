@@ -14,7 +14,13 @@ class Memory {
   bool backward_follows = false;  ///< whether steps must keep what their backward pass reads
 
   void* at(Buffer) const;
-  float* at(const Place&) const;
+  void* address(const Place&) const;
+  /// Its first element, of the type that the place has.
+  template <class T = float>
+  T* at(const Place& p) const {
+    check(p.dtype == dtype_of<T>, "frozen: ", name_of(p.dtype), " elements read as ", name_of(dtype_of<T>));
+    return static_cast<T*>(address(p));
+  }
   /// A dense value as a tensor that shares its memory.
   Tensor tensor(const Place&, const Shape&) const;
   const Stream& stream() const { return arena_.stream(); }
@@ -47,8 +53,8 @@ class Step {
   virtual bool in_place() const { return false; }  ///< nothing is computed, nothing moves
   /// Bytes kept from the forward to the backward pass, beside the values themselves.
   virtual size_t kept_bytes() const { return 0; }
-  /// Of products, in each direction; passes over memory count nothing.
-  virtual int64_t flops() const { return 0; }
+  /// Of the products of a direction; passes over memory count nothing.
+  virtual int64_t flops(bool /*backward*/) const { return 0; }
   bool has_backward = false;
   Cost forward_cost, backward_cost;  ///< as planned
 
@@ -58,7 +64,14 @@ class Step {
 
 std::unique_ptr<Step> make_product_step(const Operator&);  ///< convolutions, dense layers; else null
 std::unique_ptr<Step> make_channel_step(const Operator&);  ///< activations, gates and means; else null
+std::unique_ptr<Step> make_token_step(const Operator&);    ///< layer norms and attention; else null
 std::unique_ptr<Step> make_step(const Graph&, const Operator&);
+
+/// f(T()) for the type T of f32 or bf16 elements.
+template <class F>
+void with_type(DType type, F f) {
+  type == DType::bf16 ? f(bf16()) : f(float());
+}
 
 /// y = x * scale + shift and, with `relu`, its positive part; `signs` may be null.
 void affine_relu(const Memory&, const Place& y, void* signs, const Place& x, const Affine&, bool relu);
@@ -85,7 +98,7 @@ class PassedOn {
 class Written {
  public:
   void plan(Planner&, int value);
-  float* at(const Memory& m) const { return m.at(place_); }
+  const Place& place() const { return place_; }
   void finish(const Memory&) const;
 
  private:
@@ -108,14 +121,14 @@ class WritingStep : public Step {
     hold(p);
   }
   void backward(const Memory& m) final {
-    write(m, dx_.at(m), m.at(dy_));
+    write(m, dx_.place(), dy_);
     dx_.finish(m);
   }
 
  protected:
   virtual void keep(Planner&) {}  ///< asks for what the forward pass needs besides
   virtual void hold(Planner&) {}  ///< for what the backward pass reads again
-  virtual void write(const Memory&, float* dx, const float* dy) const = 0;
+  virtual void write(const Memory&, const Place& dx, const Place& dy) const = 0;
   Place x_, y_;
 
  private:

@@ -8,15 +8,24 @@
 namespace mith::frozen {
 namespace {
 
-const Kernel<float*, uint32_t*, const float*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
-    affine_relu_forward{"affine_relu_forward"};
-const Kernel<float*, const float*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
-    affine_relu_backward{"affine_relu_backward"};
-const Kernel<float*, uint8_t*, const float*, Pool2dShape> max_forward{"max_pool2d_forward", DType::f32};
-const Kernel<float*, const float*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", DType::f32};
-const Kernel<float*, const float*, const float*, int64_t> add_dense{"add", DType::f32};
-const Kernel<float*, const float*, Pool2dShape, int> average_forward{"avg_pool2d_forward", DType::f32};
-const Kernel<float*, const float*, Pool2dShape, int> average_backward{"avg_pool2d_backward", DType::f32};
+template <class T>
+const Kernel<T*, uint32_t*, const T*, const float*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_forward{"affine_relu_forward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
+    affine_relu_backward{"affine_relu_backward", dtype_of<T>};
+template <class T>
+const Kernel<T*, uint8_t*, const T*, Pool2dShape> max_forward{"max_pool2d_forward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, const T*, int64_t> add_dense{"add", dtype_of<T>};
+const Kernel<bf16*, const float*, int64_t> cast_f32_bf16{"cast_f32_bf16"};
+const Kernel<float*, const bf16*, int64_t> cast_bf16_f32{"cast_bf16_f32"};
+template <class T>
+const Kernel<T*, const T*, Pool2dShape, int> average_forward{"avg_pool2d_forward", dtype_of<T>};
+template <class T>
+const Kernel<T*, const T*, Pool2dShape, int> average_backward{"avg_pool2d_backward", dtype_of<T>};
 
 const float* values(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
 
@@ -68,7 +77,9 @@ class MaxPoolStep final : public WritingStep {
   explicit MaxPoolStep(const Operator& o) : WritingStep(o), shape_(o.as<MaxPool>()->shape) {}
   size_t kept_bytes() const override { return static_cast<size_t>(shape_.outputs()); }
   void forward(const Memory& m) override {
-    max_forward(m.stream(), m.at(y_), static_cast<uint8_t*>(m.at(index_)), m.at(x_), shape_);
+    with_type(y_.dtype, [&]<class T>(T) {
+      max_forward<T>(m.stream(), m.at<T>(y_), static_cast<uint8_t*>(m.at(index_)), m.at<T>(x_), shape_);
+    });
   }
 
  protected:
@@ -77,8 +88,10 @@ class MaxPoolStep final : public WritingStep {
     index_ = p.keep(static_cast<size_t>(shape_.outputs()));
   }
   void hold(Planner& p) override { p.hold(index_); }
-  void write(const Memory& m, float* dx, const float* dy) const override {
-    max_backward(m.stream(), dx, dy, static_cast<const uint8_t*>(m.at(index_)), shape_);
+  void write(const Memory& m, const Place& dx, const Place& dy) const override {
+    with_type(dy.dtype, [&]<class T>(T) {
+      max_backward<T>(m.stream(), m.at<T>(dx), m.at<T>(dy), static_cast<const uint8_t*>(m.at(index_)), shape_);
+    });
   }
 
  private:
@@ -90,12 +103,16 @@ class AveragePoolStep final : public WritingStep {
  public:
   explicit AveragePoolStep(const Operator& o)
       : WritingStep(o), shape_(o.as<AveragePool>()->shape), count_padding_(o.as<AveragePool>()->count_padding) {}
-  void forward(const Memory& m) override { average_forward(m.stream(), m.at(y_), m.at(x_), shape_, count_padding_); }
+  void forward(const Memory& m) override {
+    with_type(y_.dtype,
+              [&]<class T>(T) { average_forward<T>(m.stream(), m.at<T>(y_), m.at<T>(x_), shape_, count_padding_); });
+  }
 
  protected:
   void keep(Planner& p) override { shape_.n = p.batch(); }
-  void write(const Memory& m, float* dx, const float* dy) const override {
-    average_backward(m.stream(), dx, dy, shape_, count_padding_);
+  void write(const Memory& m, const Place& dx, const Place& dy) const override {
+    with_type(dy.dtype,
+              [&]<class T>(T) { average_backward<T>(m.stream(), m.at<T>(dx), m.at<T>(dy), shape_, count_padding_); });
   }
 
  private:
@@ -113,7 +130,9 @@ class SumStep final : public Step {
   }
   void forward(const Memory& m) override {
     if (a_.dense() && b_.dense() && y_.dense())
-      return add_dense(m.stream(), m.at(y_), m.at(a_), m.at(b_), y_.rows * y_.columns);
+      return with_type(y_.dtype, [&]<class T>(T) {
+        add_dense<T>(m.stream(), m.at<T>(y_), m.at<T>(a_), m.at<T>(b_), y_.rows * y_.columns);
+      });
     copy(m, y_, a_);
     affine_relu_gradient(m, {y_, true}, b_, nullptr);
   }
@@ -132,6 +151,25 @@ class SumStep final : public Step {
  private:
   Place a_, b_, y_;
   PassedOn to_a_, to_b_;
+};
+
+/// Both types hold every finite activation; bf16 rounds it.
+class CastStep final : public WritingStep {
+ public:
+  using WritingStep::WritingStep;
+  void forward(const Memory& m) override { cast(m, y_, x_); }
+
+ protected:
+  void write(const Memory& m, const Place& dx, const Place& dy) const override { cast(m, dx, dy); }
+
+ private:
+  static void cast(const Memory& m, const Place& to, const Place& from) {
+    int64_t const n = to.rows * to.columns;
+    if (to.dtype == DType::bf16)
+      cast_f32_bf16(m.stream(), m.at<bf16>(to), m.at(from), n);
+    else
+      cast_bf16_f32(m.stream(), m.at(to), m.at<bf16>(from), n);
+  }
 };
 
 /// Copies the parts that do not lie in the whole to begin with.
@@ -207,7 +245,7 @@ class EagerStep final : public Step {
     batch_ = p.batch();
   }
   std::string by() const override { return "eager"; }
-  int64_t flops() const override { return node_.flops() * batch_ / traced_images; }
+  int64_t flops(bool) const override { return node_.flops() * batch_ / traced_images; }
   void forward(const Memory& m) override {
     std::vector<Tensor> tensors;
     for (size_t i = 0; i < inputs_.size(); ++i) tensors.push_back(tensor(m, operator_.inputs[i], inputs_[i]));
@@ -275,10 +313,13 @@ void* Memory::at(Buffer b) const {
   return static_cast<char*>(arena_.raw()) + planner_.offset(b);
 }
 
-float* Memory::at(const Place& place) const { return static_cast<float*>(at(place.buffer)) + place.offset; }
+void* Memory::address(const Place& place) const {
+  return static_cast<char*>(at(place.buffer)) + static_cast<size_t>(place.offset) * size_of(place.dtype);
+}
 
 Tensor Memory::tensor(const Place& place, const Shape& shape) const {
   check(place.dense(), "frozen: a slice as a tensor");
+  check(place.dtype == DType::f32, "frozen: ", name_of(place.dtype), " as a tensor");
   auto const from = static_cast<size_t>(place.offset) * sizeof(float);
   if (place.buffer == Planner::images) return images.part(from, shape, DType::f32);
   if (place.buffer == Planner::input_gradient) return input_gradient.part(from, shape, DType::f32);
@@ -288,14 +329,18 @@ Tensor Memory::tensor(const Place& place, const Shape& shape) const {
 size_t bytes_of_signs(const Place& p) { return static_cast<size_t>((p.rows + 31) / 32 * p.columns) * sizeof(uint32_t); }
 
 void affine_relu(const Memory& m, const Place& y, void* signs, const Place& x, const Affine& a, bool relu) {
-  affine_relu_forward(m.stream(), m.at(y), static_cast<uint32_t*>(signs), m.at(x), values(a.scale), values(a.shift),
-                      relu, y.rows, y.columns, y.pitch, x.pitch);
+  with_type(y.dtype, [&]<class T>(T) {
+    affine_relu_forward<T>(m.stream(), m.at<T>(y), static_cast<uint32_t*>(signs), m.at<T>(x), values(a.scale),
+                           values(a.shift), relu, y.rows, y.columns, y.pitch, x.pitch);
+  });
 }
 
 void affine_relu_gradient(const Memory& m, const Planner::Target& dx, const Place& dy, const void* signs,
                           const Tensor& scale) {
-  affine_relu_backward(m.stream(), m.at(dx.place), m.at(dy), static_cast<const uint32_t*>(signs), values(scale),
-                       dx.adds, dy.rows, dy.columns, dx.place.pitch, dy.pitch);
+  with_type(dy.dtype, [&]<class T>(T) {
+    affine_relu_backward<T>(m.stream(), m.at<T>(dx.place), m.at<T>(dy), static_cast<const uint32_t*>(signs),
+                            values(scale), dx.adds, dy.rows, dy.columns, dx.place.pitch, dy.pitch);
+  });
 }
 
 void PassedOn::plan(Planner& p, int output, const Place& from, int value, bool may_share) {
@@ -321,12 +366,14 @@ void Written::finish(const Memory& m) const {
 std::unique_ptr<Step> make_step(const Graph& graph, const Operator& o) {
   if (auto step = make_product_step(o)) return step;
   if (auto step = make_channel_step(o)) return step;
+  if (auto step = make_token_step(o)) return step;
   if (o.as<Affine>()) return std::make_unique<AffineStep>(o);
   if (o.as<MaxPool>()) return std::make_unique<MaxPoolStep>(o);
   if (o.as<AveragePool>()) return std::make_unique<AveragePoolStep>(o);
   if (o.as<Sum>()) return std::make_unique<SumStep>(o);
   if (o.as<Join>()) return std::make_unique<JoinStep>(o);
   if (o.as<Reshape>()) return std::make_unique<ReshapeStep>(o);
+  if (o.as<Cast>()) return std::make_unique<CastStep>(o);
   return std::make_unique<EagerStep>(graph, o);
 }
 

@@ -121,6 +121,10 @@ class Tracer {
       o.what = GlobalMean{};
     } else if (auto const* activation = node_as<ActivationNode>(node)) {
       o.what = Curved{activation->curve, activation->parameter};
+    } else if (auto const* layer = node_as<LayerNormNode>(node)) {
+      o.what = LayerNorm{layer->weight, constant(layer->inputs[2]), layer->epsilon};
+    } else if (auto const* attention = node_as<SelfAttentionNode>(node)) {
+      o.what = Attention{attention->heads};
     } else if (node_as<ChannelGateNode>(node)) {
       o.what = Gate{};
       read = 2;

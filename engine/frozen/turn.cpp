@@ -35,14 +35,19 @@ class Axis {
   int64_t extent_, outputs_, taps_, stride_, pad_, dilation_;
 };
 
+constexpr int64_t few = 8;
+
+bool is_pointwise(const Conv2dShape& s) {
+  return s.stride_h == s.stride_w && s.stride_h > 1 && s.kh == 1 && s.kw == 1 && s.groups == 1 && s.c >= few;
+}
+
 /// Of stride 1 all but those into few channels, for which providers have a way of their own (vector lanes would be
 /// padding). Strided ones only into few, where the pixels of a block fill the lanes; with many, taps that the stride
-/// leaves out would double the work, as they would with a filter of one.
+/// leaves out would double the work. Strided 1x1 filters are plain products: one pixel of a block has a gradient.
 bool pays(const Conv2dShape& s) {
-  constexpr int64_t few = 8;
   bool const depthwise = s.groups == s.c && s.groups == s.o;
   if (s.stride_h == 1 && s.stride_w == 1) return depthwise || (s.groups == 1 && s.c >= few);
-  return s.stride_h == s.stride_w && s.groups == 1 && s.c < few && s.kh > 1 && s.kw > 1;
+  return is_pointwise(s) || (s.stride_h == s.stride_w && s.groups == 1 && s.c < few && s.kh > 1 && s.kw > 1);
 }
 
 }  // namespace
@@ -51,13 +56,13 @@ Turned turned(const Conv2dShape& s, const Tensor& weight) {
   Axis const rows(s.h, s.oh(), s.kh, s.stride_h, s.pad_h, s.dilation_h),
       columns(s.w, s.ow(), s.kw, s.stride_w, s.pad_w, s.dilation_w);
   if (!pays(s) || !rows.fits() || !columns.fits()) return {};
-  Turned t{.stride = s.stride_h, .shift_h = rows.shift(), .shift_w = columns.shift()};
+  Turned t{.stride = s.stride_h, .shift_h = rows.shift(), .shift_w = columns.shift(), .pointwise = is_pointwise(s)};
+  int64_t const inputs = s.c / s.groups, outputs = s.o / s.groups, phases = t.pointwise ? 1 : t.stride * t.stride;
   t.shape = s;
-  t.shape.h = s.oh(), t.shape.w = s.ow(), t.shape.c = s.o, t.shape.o = s.c * t.stride * t.stride;
+  t.shape.h = s.oh(), t.shape.w = s.ow(), t.shape.c = s.o, t.shape.o = s.c * phases;
   t.shape.kh = rows.taps(), t.shape.kw = columns.taps(), t.shape.stride_h = t.shape.stride_w = 1;
   t.shape.pad_h = rows.pad(), t.shape.pad_w = columns.pad();
 
-  int64_t const inputs = s.c / s.groups, outputs = s.o / s.groups, phases = t.stride * t.stride;
   auto const from = weight.to_host<float>();
   std::vector<float> to(static_cast<size_t>(t.shape.weights()));
   auto at = to.begin();

@@ -81,20 +81,43 @@ void for_each_run(const Tensor& qkv, int64_t heads, const F& f) {
 
 }  // namespace
 
+void self_attention_into(const Tensor& y, const Tensor& qkv, int64_t heads) {
+  for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
+    Attention const a(qkv.rows(first, count), heads);
+    Tensor const mixed = Tensor::empty_like(a.q);
+    matmul_into(mixed, a.weights, a.v);
+    swap(y.rows(first, count), mixed, heads, count * a.tokens);
+  });
+}
+
+void self_attention_gradient_into(const Tensor& dqkv, const Tensor& qkv, const Tensor& dy, int64_t heads) {
+  for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
+    Attention const a(qkv.rows(first, count), heads);
+    Tensor const dmixed = Tensor::empty_like(a.q), dq = Tensor::empty_like(a.q), dparts = Tensor::empty_like(a.parts),
+                 dweights = Tensor::empty_like(a.weights);
+    swap(dmixed, dy.rows(first, count), count * a.tokens, heads);
+    matmul_into(a.part(dparts, 2), a.weights, dmixed, true, false);
+    matmul_into(dweights, dmixed, a.v, false, true);
+    Tensor const& dscores = a.scores;  // no longer needed
+    dispatch(qkv.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      softmax_backward<T>(qkv.stream(), dscores.data<T>(), dweights.data<T>(), a.weights.data<T>(),
+                          dscores.numel() / a.tokens, a.tokens);
+    });
+    matmul_into(dq, dscores, a.k);
+    scale_into(a.part(dparts, 0), dq, a.factor);
+    matmul_into(a.part(dparts, 1), dscores, a.q, true, false);
+    swap(dqkv.rows(first, count), dparts, 3 * heads, count * a.tokens);
+  });
+}
+
 Tensor self_attention(const Tensor& qkv, int64_t heads) {
   OperatorScope const scope("self_attention");
   check_rank("self_attention", qkv, 3);
   check(heads > 0 && qkv.dim(2) > 0 && qkv.dim(2) % (3 * heads) == 0, "self_attention: ", qkv.shape(),
         " is not queries, keys and values of ", heads, " heads");
   Tensor const y = Tensor::empty(qkv.shape().with(2, qkv.dim(2) / 3), qkv.dtype(), qkv.device());
-  if (y.numel()) {
-    for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
-      Attention const a(qkv.rows(first, count), heads);
-      Tensor const mixed = Tensor::empty_like(a.q);
-      matmul_into(mixed, a.weights, a.v);
-      swap(y.rows(first, count), mixed, heads, count * a.tokens);
-    });
-  }
+  if (y.numel()) self_attention_into(y, qkv, heads);
   SelfAttentionNode node;
   node.qkv = qkv;
   node.heads = heads;
@@ -112,28 +135,8 @@ Tensor SelfAttentionNode::again(const std::vector<Tensor>& values) const { retur
 
 void SelfAttentionNode::backward(Gradients& g) {
   OperatorScope const scope("self_attention backward");
-  Tensor const& dy = g.output();
   Tensor const dqkv = Tensor::empty_like(qkv);
-  if (dqkv.numel()) {
-    for_each_run(qkv, heads, [&](int64_t first, int64_t count) {
-      Attention const a(qkv.rows(first, count), heads);
-      Tensor const dmixed = Tensor::empty_like(a.q), dq = Tensor::empty_like(a.q), dparts = Tensor::empty_like(a.parts),
-                   dweights = Tensor::empty_like(a.weights);
-      swap(dmixed, dy.rows(first, count), count * a.tokens, heads);
-      matmul_into(a.part(dparts, 2), a.weights, dmixed, true, false);
-      matmul_into(dweights, dmixed, a.v, false, true);
-      Tensor const& dscores = a.scores;  // no longer needed
-      dispatch(qkv.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        softmax_backward<T>(qkv.stream(), dscores.data<T>(), dweights.data<T>(), a.weights.data<T>(),
-                            dscores.numel() / a.tokens, a.tokens);
-      });
-      matmul_into(dq, dscores, a.k);
-      scale_into(a.part(dparts, 0), dq, a.factor);
-      matmul_into(a.part(dparts, 1), dscores, a.q, true, false);
-      swap(dqkv.rows(first, count), dparts, 3 * heads, count * a.tokens);
-    });
-  }
+  if (dqkv.numel()) self_attention_gradient_into(dqkv, qkv, g.output(), heads);
   g.give(0, dqkv);
 }
 

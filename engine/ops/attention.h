@@ -8,8 +8,12 @@ namespace mith {
 /// vectors of d = c / heads -> [n,t,c].
 Tensor self_attention(const Tensor& qkv, int64_t heads);
 
-/// Keeps its input alone. Backward computes the attention weights [heads,t,t] again, an image at a time: one product
-/// more, and memory that does not grow with the batch.
+/// The same into y [n,t,c], not recorded; and the gradient dqkv [n,t,3c] of the sum of y * dy.
+void self_attention_into(const Tensor& y, const Tensor& qkv, int64_t heads);
+void self_attention_gradient_into(const Tensor& dqkv, const Tensor& qkv, const Tensor& dy, int64_t heads);
+
+/// Keeps its input alone. Backward computes the attention weights [heads,t,t] again, a few images at a time: one
+/// product more, and memory that does not grow with the batch.
 struct SelfAttentionNode final : Node {
   Tensor qkv;
   int64_t heads = 1;

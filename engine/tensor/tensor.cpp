@@ -19,6 +19,8 @@ template <class T>
 const Kernel<T*, double, int64_t> fill{"fill", dtype_of<T>};
 const Kernel<double*, const float*, int64_t> cast_f32_f64{"cast_f32_f64"};
 const Kernel<float*, const double*, int64_t> cast_f64_f32{"cast_f64_f32"};
+const Kernel<bf16*, const float*, int64_t> cast_f32_bf16{"cast_f32_bf16"};
+const Kernel<float*, const bf16*, int64_t> cast_bf16_f32{"cast_bf16_f32"};
 
 }  // namespace
 
@@ -132,6 +134,10 @@ Tensor Tensor::cast(DType target) const {
     cast_f32_f64(stream(), t.data<double>(), data<float>(), numel());
   else if (dtype_ == DType::f64 && target == DType::f32)
     cast_f64_f32(stream(), t.data<float>(), data<double>(), numel());
+  else if (dtype_ == DType::f32 && target == DType::bf16)
+    cast_f32_bf16(stream(), t.data<bf16>(), data<float>(), numel());
+  else if (dtype_ == DType::bf16 && target == DType::f32)
+    cast_bf16_f32(stream(), t.data<float>(), data<bf16>(), numel());
   else
     throw Error(cat("no cast from ", name_of(dtype_), " to ", name_of(target)));
   return t;

@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/launch/bf16.h"
+
 namespace mith {
 
-/// bf16 is a storage type for the GPU's matrix units; f64 carries the reference computations of the tests.
+/// bf16 is a storage type for matrix units; f64 carries the reference computations of the tests.
 enum class DType : uint8_t { f32, f64, bf16, i32, i64, u8 };
 
 constexpr size_t size_of(DType t) {
@@ -38,6 +40,10 @@ struct DTypeOf<float> {
 template <>
 struct DTypeOf<double> {
   static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::bf16;
 };
 template <>
 struct DTypeOf<int32_t> {

@@ -110,3 +110,11 @@ void parallel_workers(int count, void (*body)(void* context, int index, int coun
 #define KERNEL_FLOATS(title, launcher)           \
   MITH_REGISTER(title, "_f32", launcher<float>); \
   MITH_REGISTER(title, "_f64", launcher<double>)
+/// KERNEL_NARROW_FLOATS(name, launcher): launcher<float> as name_f32 and launcher<bf16> as name_bf16.
+#define KERNEL_NARROW_FLOATS(title, launcher)    \
+  MITH_REGISTER(title, "_f32", launcher<float>); \
+  MITH_REGISTER(title, "_bf16", launcher<::mith::bf16>)
+/// KERNEL_ALL_FLOATS(name, launcher): all three.
+#define KERNEL_ALL_FLOATS(title, launcher) \
+  KERNEL_FLOATS(title, launcher);          \
+  MITH_REGISTER(title, "_bf16", launcher<::mith::bf16>)

@@ -32,17 +32,17 @@ __global__ void channel_gate(T* __restrict__ y, const T* __restrict__ x, const T
                              Divider pixels_per_image, int64_t pixels, int64_t cols) {
   for (auto r : grid_rows(pixels)) {
     const T* __restrict__ factor = gate + pixels_per_image.quotient(static_cast<uint32_t>(r)) * cols;
-    for (auto c : row_cols(cols)) y[r * cols + c] = x[r * cols + c] * factor[c];
+    for (auto c : row_cols(cols)) y[r * cols + c] = T(x[r * cols + c] * factor[c]);
   }
 }
 
 /// y[image][pixel][c] = factor * x[image][c]: the backward pass of a mean over pixels.
 template <class T>
-__global__ void broadcast_pixels(T* __restrict__ y, const T* __restrict__ x, T factor, Divider pixels_per_image,
-                                 int64_t pixels, int64_t cols) {
+__global__ void broadcast_pixels(T* __restrict__ y, const T* __restrict__ x, Arithmetic<T> factor,
+                                 Divider pixels_per_image, int64_t pixels, int64_t cols) {
   for (auto r : grid_rows(pixels)) {
     const T* __restrict__ from = x + pixels_per_image.quotient(static_cast<uint32_t>(r)) * cols;
-    for (auto c : row_cols(cols)) y[r * cols + c] = factor * from[c];
+    for (auto c : row_cols(cols)) y[r * cols + c] = T(factor * from[c]);
   }
 }
 
@@ -144,8 +144,8 @@ void launch_stochastic_depth(const Stream& stream, T* y, const T* x, const int64
 
 KERNEL_FLOATS(copy_slice, launch_copy_slice);
 KERNEL_FLOATS(swap_dimensions, launch_swap_dimensions);
-KERNEL_FLOATS(channel_gate, launch_channel_gate);
-KERNEL_FLOATS(broadcast_pixels, launch_broadcast_pixels);
+KERNEL_ALL_FLOATS(channel_gate, launch_channel_gate);
+KERNEL_ALL_FLOATS(broadcast_pixels, launch_broadcast_pixels);
 KERNEL_FLOATS(sum_channels, launch_sum_channels);
 KERNEL_FLOATS(symmetric_sum, launch_symmetric_sum);
 KERNEL_FLOATS(add_bias, launch_add_bias);

@@ -16,7 +16,7 @@ __global__ void cast(To* __restrict__ y, const From* __restrict__ x, int64_t n) 
 
 template <class T>
 __global__ void add(T* __restrict__ y, const T* __restrict__ a, const T* __restrict__ b, int64_t n) {
-  for (auto i : grid_stride(n)) y[i] = a[i] + b[i];
+  for (auto i : grid_stride(n)) y[i] = T(a[i] + b[i]);
 }
 
 template <class T>
@@ -126,7 +126,9 @@ void launch_channel_affine(const Stream& stream, T* y, const T* x, const T* scal
 KERNEL_FLOATS(fill, launch_fill);
 KERNEL(cast_f32_f64, (launch_cast<double, float>));
 KERNEL(cast_f64_f32, (launch_cast<float, double>));
-KERNEL_FLOATS(add, launch_add);
+KERNEL(cast_f32_bf16, (launch_cast<bf16, float>));
+KERNEL(cast_bf16_f32, (launch_cast<float, bf16>));
+KERNEL_ALL_FLOATS(add, launch_add);
 KERNEL_FLOATS(multiply, launch_multiply);
 KERNEL_FLOATS(scale, launch_scale);
 KERNEL_FLOATS(add_in_place, launch_add_in_place);

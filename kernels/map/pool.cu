@@ -74,16 +74,16 @@ __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ inde
       tap[k] = (row - top) * KW + column - left;
     }
     for (auto c : row_cols(p.c)) {
-      T best = x[at[0] + c];
+      Arithmetic<T> best = x[at[0] + c];
       int32_t winner = tap[0];
       MITH_UNROLL
       for (int k = 1; k < KH * KW; ++k) {
-        T const v = x[at[k] + c];
+        Arithmetic<T> const v = x[at[k] + c];
         bool const better = (v > best) | is_nan(v);
         best = better ? v : best;
         winner = better ? tap[k] : winner;
       }
-      y[pixel * p.c + c] = best;
+      y[pixel * p.c + c] = T(best);
       index[pixel * p.c + c] = static_cast<uint8_t>(winner);
     }
   }
@@ -105,9 +105,9 @@ __global__ void max_pool2d_forward_any(T* __restrict__ y, uint8_t* __restrict__ 
         uint8_t const tap = static_cast<uint8_t>((row - top) * p.kernel_w + column - left);
         int64_t const from = input_offset(p, o.image, row, column);
         for (auto c : row_cols(p.c)) {
-          T const v = x[from + c];
+          Arithmetic<T> const v = x[from + c];
           bool const better = first | (v > y[to + c]) | is_nan(v);
-          y[to + c] = better ? v : y[to + c];
+          y[to + c] = T(better ? v : y[to + c]);
           index[to + c] = better ? tap : index[to + c];
         }
       }
@@ -132,6 +132,7 @@ MITH_DEVICE Windows windows_of(int32_t at, int32_t kernel, int32_t stride, const
 template <class T>
 __global__ void max_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy, const uint8_t* __restrict__ index,
                                     Pool2d p, int64_t pixels) {
+  using Sum = Arithmetic<T>;
   for (auto pixel : grid_rows(pixels)) {
     Pixel const i = locate(pixel, p.by_w, p.by_h);
     Windows const rows = windows_of(i.row + p.pad_h, p.kernel_h, p.stride_h, p.by_stride_h, p.oh);
@@ -145,10 +146,9 @@ __global__ void max_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy
       for (int32_t b = 0; b < columns.count; ++b) {
         int32_t const tap = (rows.tap - a * p.stride_h) * p.kernel_w + columns.tap - b * p.stride_w;
         int64_t const at = output_offset(p, i.image, rows.first + a, columns.first + b);
-        if (a + b == 0) {
-          for (auto c : row_cols(p.c)) gradient[c] = index[at + c] == tap ? dy[at + c] : T(0);
-        } else {
-          for (auto c : row_cols(p.c)) gradient[c] += index[at + c] == tap ? dy[at + c] : T(0);
+        for (auto c : row_cols(p.c)) {
+          Sum const v = dy[at + c], won = index[at + c] == tap ? v : Sum(0);
+          gradient[c] = T(a + b == 0 ? won : gradient[c] + won);
         }
       }
     }
@@ -165,7 +165,10 @@ __global__ void max_pool2d_backward_tiled(T* __restrict__ dx, const T* __restric
       for (int32_t b = 0; b < p.kernel_w; ++b, ++tap) {
         T* const gradient = dx + input_offset(p, o.image, o.row * p.kernel_h + a, o.column * p.kernel_w + b);
         int64_t const from = pixel * p.c;
-        for (auto c : row_cols(p.c)) gradient[c] = index[from + c] == tap ? dy[from + c] : T(0);
+        for (auto c : row_cols(p.c)) {
+          Arithmetic<T> const v = dy[from + c];
+          gradient[c] = T(index[from + c] == tap ? v : Arithmetic<T>(0));
+        }
       }
     }
   }
@@ -183,18 +186,19 @@ MITH_DEVICE int32_t divisor(const Pool2d& p, int32_t row, int32_t column, bool c
 template <class T>
 __global__ void avg_pool2d_forward(T* __restrict__ y, const T* __restrict__ x, Pool2d p, int count_padding,
                                    int64_t pixels) {
+  using Sum = Arithmetic<T>;
   for (auto pixel : grid_rows(pixels)) {
     Pixel const o = locate(pixel, p.by_ow, p.by_oh);
     int32_t const top = o.row * p.stride_h - p.pad_h, left = o.column * p.stride_w - p.pad_w;
     int32_t const first = kmax(top, 0), end = kmin(top + p.kernel_h, p.h);
-    T const factor = T(1) / T(divisor(p, o.row, o.column, count_padding));
+    auto const factor = Sum(1) / Sum(divisor(p, o.row, o.column, count_padding));
     T* const mean = y + pixel * p.c;
     for (int32_t row = first; row < end; ++row) {
       const T* const line = x + input_offset(p, o.image, row, 0);
-      column_sums<1, T>(
+      column_sums<1, Sum>(
           kmax(left, 0), kmin(left + p.kernel_w, p.w), p.c,
-          [&](int64_t column, int64_t c, T* value) { value[0] = line[column * p.c + c]; },
-          [&](int64_t c, const T* sum) { mean[c] = (row == first ? T(0) : mean[c]) + sum[0] * factor; });
+          [&](int64_t column, int64_t c, Sum* value) { value[0] = line[column * p.c + c]; },
+          [&](int64_t c, const Sum* sum) { mean[c] = T((row == first ? Sum(0) : mean[c]) + sum[0] * factor); });
     }
   }
 }
@@ -210,9 +214,9 @@ __global__ void avg_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy
     for (auto c : row_cols(p.c)) dx[pixel * p.c + c] = T(0);
     for (int32_t row = rows.first; row < rows.first + rows.count; ++row) {
       for (int32_t column = columns.first; column < columns.first + columns.count; ++column) {
-        T const factor = T(1) / T(divisor(p, row, column, count_padding));
+        auto const factor = Arithmetic<T>(1) / Arithmetic<T>(divisor(p, row, column, count_padding));
         int64_t const at = output_offset(p, i.image, row, column);
-        for (auto c : row_cols(p.c)) dx[pixel * p.c + c] += dy[at + c] * factor;
+        for (auto c : row_cols(p.c)) dx[pixel * p.c + c] = T(dx[pixel * p.c + c] + dy[at + c] * factor);
       }
     }
   }
@@ -270,9 +274,9 @@ void launch_avg_pool2d_backward(const Stream& stream, T* dx, const T* dy, Pool2d
                    avg_pool2d_backward<T>, dx, dy, Pool2d(s, "avg_pool2d_backward"), count_padding, pixels);
 }
 
-KERNEL_FLOATS(max_pool2d_forward, launch_max_pool2d_forward);
-KERNEL_FLOATS(max_pool2d_backward, launch_max_pool2d_backward);
-KERNEL_FLOATS(avg_pool2d_forward, launch_avg_pool2d_forward);
-KERNEL_FLOATS(avg_pool2d_backward, launch_avg_pool2d_backward);
+KERNEL_ALL_FLOATS(max_pool2d_forward, launch_max_pool2d_forward);
+KERNEL_ALL_FLOATS(max_pool2d_backward, launch_max_pool2d_backward);
+KERNEL_ALL_FLOATS(avg_pool2d_forward, launch_avg_pool2d_forward);
+KERNEL_ALL_FLOATS(avg_pool2d_backward, launch_avg_pool2d_backward);
 
 }  // namespace mith::MITH_SPACE

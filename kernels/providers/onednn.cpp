@@ -1,4 +1,4 @@
-// oneDNN behind the provider interface: the fast libraries' path on the cpu, in f32 and NHWC throughout.
+// oneDNN behind the provider interface: the fast libraries' path on the cpu, in f32 and bf16, NHWC throughout.
 //
 // Primitives are built once a problem and kept. Activations, biases and residuals are used where they lie; weights
 // change with every training step, so they are reordered into the primitive's own layout on every call, unless they are
@@ -92,8 +92,12 @@ dnnl::primitive_attr attributes_of(const Epilogue& e, const memory::desc& result
   return attributes;
 }
 
-memory::desc f32(const Dims& dims, Tag tag) { return {dims, memory::data_type::f32, tag}; }
-memory::desc f32(const Dims& dims, const Dims& strides) { return {dims, memory::data_type::f32, strides}; }
+memory::data_type library_type(DType t) { return t == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
+template <class Layout>  // a tag or strides
+memory::desc described(DType type, const Dims& dims, const Layout& layout) {
+  return {dims, library_type(type), layout};
+}
+bool has_type(DType t) { return t == DType::f32 || t == DType::bf16; }
 
 /// A primitive ready to run. Of {source, weights, result} the roles are the primitive's: `arguments` names them.
 struct Plan {
@@ -155,15 +159,18 @@ void execute(const Plan& plan, const Problem& problem, const void* source, void*
   stream.wait();
 }
 
-/// Everything that a primitive is built for: sizes, what the epilogue has, and the thread count.
+/// Everything that a primitive is built for: type, sizes, what the epilogue has, and the thread count.
 using Key = std::array<int64_t, 24>;
 int64_t pieces_of(const Epilogue& e) { return (e.bias ? 1 : 0) | (e.residual ? 2 : 0) | (e.accumulate ? 4 : 0); }
 Key key_of(const MatmulProblem& p) {
-  return {p.m, p.n, p.k, p.batch, p.transpose_a, p.transpose_b, pieces_of(p.epilogue), p.epilogue.row_pitch, threads()};
+  return {
+      static_cast<int64_t>(p.dtype), p.m,      p.n, p.k, p.batch, p.transpose_a, p.transpose_b, pieces_of(p.epilogue),
+      p.epilogue.row_pitch,          threads()};
 }
 Key key_of(const Conv2dProblem& p) {
   Conv2dShape const& s = p.shape;
-  return {static_cast<int64_t>(p.pass),
+  return {static_cast<int64_t>(p.dtype),
+          static_cast<int64_t>(p.pass),
           s.n,
           s.h,
           s.w,
@@ -228,25 +235,26 @@ void activate(const Stream& stream, const Epilogue& e, void* y, int64_t rows, in
   relu_in_place(stream, static_cast<float*>(y), rows, columns, pitch);
 }
 
-bool epilogue_fits(const Epilogue& e) {
+bool epilogue_fits(DType type, const Epilogue& e) {
+  if (type == DType::bf16 && e.activation != Activation::none) return false;
   bool const sum_is_alone = !e.accumulate || (!e.residual && e.activation == Activation::none);
   return sum_is_alone && !e.sign_bits && !e.mask_bits && !e.column_sum && !e.column_sum_squares;
 }
 
 /// NHWC memory, each pixel `pitch` elements after the one before.
-memory::desc nhwc(int64_t n, int64_t h, int64_t w, int64_t c, int64_t pitch) {
-  return f32({n, c, h, w}, Dims{h * w * pitch, 1, w * pitch, pitch});
+memory::desc nhwc(DType type, int64_t n, int64_t h, int64_t w, int64_t c, int64_t pitch) {
+  return described(type, {n, c, h, w}, Dims{h * w * pitch, 1, w * pitch, pitch});
 }
 
 std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
   Conv2dShape const& s = p.shape;
   int64_t const pitch = p.epilogue.row_pitch;
   bool const forward = p.pass == ConvPass::forward, to_input = p.pass == ConvPass::input_gradient;
-  auto const x = nhwc(s.n, s.h, s.w, s.c, to_input && pitch ? pitch : s.c);
-  auto const y = nhwc(s.n, s.oh(), s.ow(), s.o, forward && pitch ? pitch : s.o);
+  auto const x = nhwc(p.dtype, s.n, s.h, s.w, s.c, to_input && pitch ? pitch : s.c);
+  auto const y = nhwc(p.dtype, s.n, s.oh(), s.ow(), s.o, forward && pitch ? pitch : s.o);
   int64_t const og = s.o / s.groups, cg = s.c / s.groups;
   Dims const weight_dims = s.groups > 1 ? Dims{s.groups, og, cg, s.kh, s.kw} : Dims{s.o, s.c, s.kh, s.kw};
-  auto const any_weights = f32(weight_dims, Tag::any);
+  auto const any_weights = described(p.dtype, weight_dims, Tag::any);
   Dims const strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
   // Padding below and to the right is what the output's size leaves.
   Dims const before{s.pad_h, s.pad_w};
@@ -254,10 +262,10 @@ std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
                    (s.ow() - 1) * s.stride_w + s.dilation_w * (s.kw - 1) + 1 - s.w - s.pad_w};
 
   auto plan = std::make_unique<Plan>();
-  plan->weights = f32(weight_dims, s.groups > 1 ? Tag::gohwi : Tag::ohwi);
+  plan->weights = described(DType::f32, weight_dims, s.groups > 1 ? Tag::gohwi : Tag::ohwi);
   auto const direct = dnnl::algorithm::convolution_direct;
   auto const forward_description = [&](const Epilogue& e, dnnl::prop_kind kind) {
-    plan->bias = e.bias ? f32({s.o}, Tag::a) : memory::desc();
+    plan->bias = e.bias ? described(DType::f32, {s.o}, Tag::a) : memory::desc();
     return make_description<dnnl::convolution_forward>(s.ow(), attributes_of(e, y), kind, direct, x, any_weights,
                                                        plan->bias, y, strides, dilations, before, after);
   };
@@ -287,7 +295,7 @@ class OnednnConv2d final : public Conv2dProvider {
  public:
   std::string_view name() const override { return "onednn"; }
   bool supports(Device device, const Conv2dProblem& p) const override {
-    if (device != Device::cpu || p.dtype != DType::f32 || !p.prologue.empty() || !epilogue_fits(p.epilogue))
+    if (device != Device::cpu || !has_type(p.dtype) || !p.prologue.empty() || !epilogue_fits(p.dtype, p.epilogue))
       return false;
     // oneDNN has no epilogues in backward.
     bool const plain =
@@ -325,18 +333,19 @@ class OnednnConv2d final : public Conv2dProvider {
 std::unique_ptr<Plan> plan_matmul(const MatmulProblem& p) {
   int64_t const pitch = p.epilogue.row_pitch ? p.epilogue.row_pitch : p.n;
   auto plan = std::make_unique<Plan>();
-  auto const matrices = [&](int64_t rows, int64_t columns, bool transposed, int64_t row_pitch) {
+  auto const matrices = [&](DType type, int64_t rows, int64_t columns, bool transposed, int64_t row_pitch) {
     Dims dims{rows, columns}, strides = transposed ? Dims{1, rows} : Dims{row_pitch, 1};
     if (p.batch != 1) dims.insert(dims.begin(), p.batch), strides.insert(strides.begin(), rows * columns);
-    return f32(dims, strides);
+    return described(type, dims, strides);
   };
-  plan->source = matrices(p.m, p.k, p.transpose_a, p.k);
-  plan->weights = matrices(p.k, p.n, p.transpose_b, p.n);
-  plan->result = matrices(p.m, p.n, false, pitch);
-  plan->bias = p.epilogue.bias ? f32({1, p.n}, Dims{p.n, 1}) : memory::desc();
+  plan->source = matrices(p.dtype, p.m, p.k, p.transpose_a, p.k);
+  plan->weights = matrices(DType::f32, p.k, p.n, p.transpose_b, p.n);
+  plan->result = matrices(p.dtype, p.m, p.n, false, pitch);
+  plan->bias = p.epilogue.bias ? described(DType::f32, {1, p.n}, Dims{p.n, 1}) : memory::desc();
+  // f32 weights are read where they lie; in bf16 they are another form anyway, which may as well be blocked.
+  auto const weights = p.dtype == DType::f32 ? plan->weights : described(p.dtype, plan->weights.dims(), Tag::any);
   auto const attributes = attributes_of(p.epilogue, plan->result);
-  auto const d =
-      make_description<dnnl::matmul>(long_line, attributes, plan->source, plan->weights, plan->bias, plan->result);
+  auto const d = make_description<dnnl::matmul>(long_line, attributes, plan->source, weights, plan->bias, plan->result);
   plan->packed = d.weights_desc();
   return finish<dnnl::matmul>(std::move(plan), d);
 }
@@ -345,7 +354,7 @@ class OnednnMatmul final : public MatmulProvider {
  public:
   std::string_view name() const override { return "onednn"; }
   bool supports(Device device, const MatmulProblem& p) const override {
-    return device == Device::cpu && p.dtype == DType::f32 && p.prologue.empty() && epilogue_fits(p.epilogue) &&
+    return device == Device::cpu && has_type(p.dtype) && p.prologue.empty() && epilogue_fits(p.dtype, p.epilogue) &&
            plan(p) != nullptr;
   }
   bool batches() const override { return true; }

@@ -5,7 +5,8 @@
 // The engine calls run_matmul() and run_conv2d(); they pick a provider by the static policy below, or by what
 // --provider op=name forces. Adding a provider adds a file in this folder and edits none.
 //
-// Layouts: activations NHWC, convolution weights OHWI (O, KH, KW, C/groups), matrices row-major.
+// Layouts: activations NHWC, convolution weights OHWI (O, KH, KW, C/groups), matrices row-major. Types: all operands
+// are of the problem's, but in bf16 weights (of a matrix product, b) and biases stay f32; sums are f32.
 #pragma once
 #include <cstdint>
 #include <map>

@@ -9,18 +9,19 @@ namespace mith::MITH_SPACE {
 template <class T>
 __global__ void image_sums_partial(double* __restrict__ partial, const T* __restrict__ x, const T* __restrict__ other,
                                    int64_t images, int64_t pixels, int64_t cols, int64_t groups) {
+  using Sum = Arithmetic<T>;
   for (auto g : grid_rows(images * groups)) {
     int64_t const image = g / groups, group = g - image * groups, first = image * pixels;
-    auto const store = [&](int64_t c, const T* sum) { partial[g * cols + c] = static_cast<double>(sum[0]); };
+    auto const store = [&](int64_t c, const Sum* sum) { partial[g * cols + c] = static_cast<double>(sum[0]); };
     int64_t const begin = first + group * rows_per_group;
     int64_t const end = first + kmin((group + 1) * rows_per_group, pixels);
     if (other)
-      column_sums<1, T>(
-          begin, end, cols, [&](int64_t r, int64_t c, T* value) { value[0] = x[r * cols + c] * other[r * cols + c]; },
+      column_sums<1, Sum>(
+          begin, end, cols, [&](int64_t r, int64_t c, Sum* value) { value[0] = x[r * cols + c] * other[r * cols + c]; },
           store);
     else
-      column_sums<1, T>(
-          begin, end, cols, [&](int64_t r, int64_t c, T* value) { value[0] = x[r * cols + c]; }, store);
+      column_sums<1, Sum>(
+          begin, end, cols, [&](int64_t r, int64_t c, Sum* value) { value[0] = x[r * cols + c]; }, store);
   }
 }
 
@@ -32,7 +33,7 @@ __global__ void image_sums_total(T* __restrict__ y, const double* __restrict__ p
     column_sums<1, double>(
         i * groups, (i + 1) * groups, cols,
         [&](int64_t r, int64_t c, double* value) { value[0] = partial[r * cols + c]; },
-        [&](int64_t c, const double* sum) { y[i * cols + c] = static_cast<T>(factor * sum[0]); });
+        [&](int64_t c, const double* sum) { y[i * cols + c] = T(static_cast<Arithmetic<T>>(factor * sum[0])); });
   }
 }
 
@@ -52,7 +53,7 @@ void launch_image_sums_total(const Stream& stream, T* y, const double* partial, 
                    image_sums_total<T>, y, partial, factor, images, cols, groups);
 }
 
-KERNEL_FLOATS(image_sums_partial, launch_image_sums_partial);
-KERNEL_FLOATS(image_sums_total, launch_image_sums_total);
+KERNEL_ALL_FLOATS(image_sums_partial, launch_image_sums_partial);
+KERNEL_ALL_FLOATS(image_sums_total, launch_image_sums_total);
 
 }  // namespace mith::MITH_SPACE

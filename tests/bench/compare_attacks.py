@@ -31,6 +31,8 @@ NETS = {  # trained with these; the number of images of a round and of Square's 
 }
 ROWS = ["plain", "frozen", "torchattacks"]  # whose attacks PyTorch runs, and on what
 CODE = ROWS + ["folded"]
+TITLES = {"plain": "", "folded": ", batch norms folded", "frozen": ", TorchScript frozen", "bf16": ", bf16",
+          "torchattacks": ", torchattacks"}
 EPS = 8 / 255
 SMALL = 1 / 2550  # so small that Square fools next to no image, and all queries are spent on those that were right
 # By which the engines' passes may differ: the clean pass that not all make, and images that other rounding fools.
@@ -62,7 +64,7 @@ def prepared(options, net):
 
 def mithridate(options, work, model):
     spec = work["spec"]
-    for extra in [""] + options.mith:
+    for extra in [""] + work["mith"]:
         yield Engine(f"Mithridate {extra}".strip(),
                      [options.bin / "mith-bench", "attack", "--wait", "--threads", options.threads, "--batch",
                       work["batch"], "--data", work["data"], "--model", work.get("model", model), "--attack", spec,
@@ -75,7 +77,7 @@ def has_torchattacks(python):
 
 def pytorch(options, work, model, images):
     for python in dict.fromkeys(options.python + options.newest):
-        for by in options.by or ROWS:
+        for by in work["by"]:
             if by == "torchattacks" and not has_torchattacks(python):
                 continue
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
@@ -89,9 +91,7 @@ def pytorch(options, work, model, images):
             trial.close()
             request["configuration"] = trial.ready["configuration"]
             engine = Engine(python, [python, "-B", WORKER], request)
-            engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + {
-                "plain": "", "folded": ", batch norms folded", "frozen": ", TorchScript frozen",
-                "torchattacks": ", torchattacks"}[by]
+            engine.label = f"PyTorch {engine.ready['torch'].split('+')[0]}" + TITLES[by]
             yield engine
 
 
@@ -124,7 +124,8 @@ def works(options):
             limit = options.limit or (options.batch if name == "square" else setup["limit"])
             spec = attack["spec"].format(queries=queries)
             extra = {"queries": queries} if name == "square" else {}
-            yield {"net": net, "data": str(setup["data"]), "batch": options.batch, "attack": name, "spec": spec,
+            yield {"net": net, "by": options.by or ROWS, "mith": options.mith, "data": str(setup["data"]),
+                   "batch": options.batch, "attack": name, "spec": spec,
                    "options": {**attack["options"], **extra}, "limit": limit,
                    "title": f"`{spec}` on {limit} images of {setup['data'].name}, `{net}` at {setup['size']} pixels, "
                             f"batch {options.batch}"}

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares PGD-10 on torchvision's networks at 224 pixels, batch 16, with PyTorch on the CPU: frozen and eager here,
-eager with batch norms as they are and folded there, the newest PyTorch also compiled where that is faster.
+eager with batch norms as they are and folded there, the newest PyTorch also compiled where that is faster; the residual
+networks on both sides in bf16 too.
 
     python3 tests/bench/compare_frozen.py --python /usr/bin/python3 --newest OTHER_ENV/bin/python3
     python3 tests/bench/compare_frozen.py --net resnet50 --rounds 3 --no-page
@@ -16,6 +17,7 @@ from compare_attacks import DATA, EPS, content, measured, option_parser, run
 from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
+NARROW = ["resnet50", "resnet18"]  # also in bf16
 SOURCE, SIZE, CLASSES = DATA / "bloodmnist_28.npz", 224, 8
 SPEC = "pgd:eps=8/255,alpha=2/255,steps=10"
 
@@ -56,7 +58,10 @@ def data(options):
 
 def works(options):
     for net in options.net or NETS:
-        yield {"net": net, "attack": "pgd", "data": str(data(options)), "batch": options.batch, "limit": options.batch,
+        narrow = net in NARROW
+        yield {"net": net, "attack": "pgd", "by": options.by + (["bf16"] if narrow else []),
+               "mith": ["--eager"] + (["--precision bf16"] if narrow else []), "data": str(data(options)),
+               "batch": options.batch, "limit": options.batch,
                "model": f"{net}@{folder_of(options, net) / 'model.safetensors'}",
                "spec": SPEC, "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10},
                "title": f"`{net}`, `{SPEC}`, {SIZE} x {SIZE} pixels, batch {options.batch}"}
@@ -78,7 +83,6 @@ def parse_options():
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
     options.by = options.by or ["plain", "folded"]
-    options.mith = ["--eager"]
     return options
 
 

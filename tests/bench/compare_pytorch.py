@@ -154,6 +154,8 @@ def settings(row):
     words = ["channels last" if configuration["channels_last"] else "channels first"]
     if configuration.get("optimizer", "default") != "default":
         words.append(configuration["optimizer"] + " Adam")
+    if "bf16" in configuration:
+        words.append({"all": "all in bf16", "autocast": "autocast to bf16"}[configuration["bf16"]])
     if configuration["compile"] != "no":
         words.append("torch.compile of the " + configuration["compile"])
     return ", ".join(words)
