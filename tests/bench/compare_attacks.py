@@ -83,7 +83,7 @@ def pytorch(options, work, model, images):
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
                        "batch": work["batch"], "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
-                       "configuration": None, "quick": work["attack"] == "square"}
+                       "configuration": None, "quick": work.get("quick", work["attack"] == "square")}
             # The first process tries the candidates, so that what they leave in memory is in nobody's figures. A few
             # queries tell as much of them as a thousand.
             short = {"queries": min(work["options"]["queries"], 50)} if work["attack"] == "square" else {}

@@ -62,6 +62,7 @@ def works(options):
         yield {"net": net, "attack": "pgd", "by": options.by + (["bf16"] if narrow else []),
                "mith": ["--eager"] + (["--precision bf16"] if narrow else []), "data": str(data(options)),
                "batch": options.batch, "limit": options.batch,
+               "quick": True,  # a round of seconds tells layouts apart
                "model": f"{net}@{folder_of(options, net) / 'model.safetensors'}",
                "spec": SPEC, "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10},
                "title": f"`{net}`, `{SPEC}`, {SIZE} x {SIZE} pixels, batch {options.batch}"}
