@@ -163,6 +163,8 @@ def option_parser(description, name, rows, batch):
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "build" / f"{name}.json", metavar="FILE",
                         help="where the numbers go")
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    parser.add_argument("--from-json", type=pathlib.Path, action="append", default=[], metavar="FILE",
+                        help="only rewrite the page; may be repeated, the tables of all files follow each other")
     return parser
 
 
@@ -174,8 +176,6 @@ def parse_options():
                         help="one net, one attack, or one of each")
     parser.add_argument("--limit", type=int, default=0, help="images attacked a round; 0: as many as NETS says")
     parser.add_argument("--queries", type=int, default=0, help="of Square; 0: as many as NETS says")
-    parser.add_argument("--from-json", type=pathlib.Path, action="append", default=[], metavar="FILE",
-                        help="only rewrite the page; may be repeated, the tables of all files follow each other")
     options = parser.parse_args()
     options.python = options.python or [sys.executable]
     unknown = set(options.only) - {*NETS, *ATTACKS}
@@ -184,7 +184,7 @@ def parse_options():
     return options
 
 
-def measured(options, works=works, prepare=prepared):
+def measured(options, works, prepare):
     result = {"date": datetime.date.today().isoformat(), "commit": commit(), "processor": processor(),
               "threads": options.threads, "rounds": options.rounds, "works": []}
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +192,10 @@ def measured(options, works=works, prepare=prepared):
         result["works"].append({**work, "rows": compare(options, work, prepare)})
         options.json.write_text(json.dumps(result, indent=1) + "\n")  # what is measured is kept if the next one fails
     return result
+
+
+def kept_or_measured(options, works=works, prepare=prepared):
+    return kept(options.from_json) if options.from_json else measured(options, works, prepare)
 
 
 def kept(files):
@@ -204,7 +208,7 @@ def kept(files):
 
 def main():
     options = parse_options()
-    result = kept(options.from_json) if options.from_json else measured(options)
+    result = kept_or_measured(options)
     if not options.no_page and not options.only:
         replace_on_page("compare_attacks", content(result))
     print(content(result))

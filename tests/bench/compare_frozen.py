@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from compare_attacks import DATA, EPS, content, measured, option_parser, run
+from compare_attacks import DATA, EPS, content, kept_or_measured, option_parser, run
 from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
@@ -89,7 +89,7 @@ def parse_options():
 
 def main():
     options = parse_options()
-    page = content(measured(options, works, prepared), table)
+    page = content(kept_or_measured(options, works, prepared), table)
     if not options.no_page and not options.net:
         replace_on_page("compare_frozen", page)
     print(page)
