@@ -83,7 +83,7 @@ def pytorch(options, work, model, images):
             request = {"work": "named", "by": by, "data": str(images), "model": str(model / "model.safetensors"),
                        "batch": work["batch"], "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
-                       "configuration": None, "quick": work.get("quick", work["attack"] == "square")}
+                       "configuration": None, "quick": work["attack"] == "square"}
             # The first process tries the candidates, so that what they leave in memory is in nobody's figures. A few
             # queries tell as much of them as a thousand.
             short = {"queries": min(work["options"]["queries"], 50)} if work["attack"] == "square" else {}
@@ -141,7 +141,7 @@ def table(work):
     return "\n".join(lines)
 
 
-def content(result, as_table=table):
+def content(result, as_table):
     return "\n\n".join([f"{result['date']}, commit {result['commit']}, {result['processor']}, {result['threads']} "
                         f"threads, medians of {result['rounds']} alternating rounds.", *map(as_table, result["works"])])
 
@@ -194,24 +194,18 @@ def measured(options, works, prepare):
     return result
 
 
-def kept_or_measured(options, works=works, prepare=prepared):
-    return kept(options.from_json) if options.from_json else measured(options, works, prepare)
-
-
-def kept(files):
-    results = [json.loads(file.read_text()) for file in files]
-    first, *others = [{**result, "works": None} for result in results]
-    if any(other != first for other in others):
-        raise SystemExit("--from-json: the files differ in date, commit, processor, threads or rounds")
-    return {**first, "works": [work for result in results for work in result["works"]]}
+def page_of(options, works=works, prepare=prepared, as_table=table):
+    """What was measured, or is kept in files: of each its date and commit, then its tables."""
+    results = [json.loads(file.read_text()) for file in options.from_json] or [measured(options, works, prepare)]
+    return "\n\n".join(content(result, as_table) for result in results)
 
 
 def main():
     options = parse_options()
-    result = kept_or_measured(options)
+    page = page_of(options)
     if not options.no_page and not options.only:
-        replace_on_page("compare_attacks", content(result))
-    print(content(result))
+        replace_on_page("compare_attacks", page)
+    print(page)
 
 
 if __name__ == "__main__":

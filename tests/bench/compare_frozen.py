@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from compare_attacks import DATA, EPS, content, kept_or_measured, option_parser, run
+from compare_attacks import DATA, EPS, option_parser, page_of, run
 from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
@@ -62,7 +62,6 @@ def works(options):
         yield {"net": net, "attack": "pgd", "by": options.by + (["bf16"] if narrow else []),
                "mith": ["--eager"] + (["--precision bf16"] if narrow else []), "data": str(data(options)),
                "batch": options.batch, "limit": options.batch,
-               "quick": True,  # a round of seconds tells layouts apart
                "model": f"{net}@{folder_of(options, net) / 'model.safetensors'}",
                "spec": SPEC, "options": {"eps": EPS, "alpha": EPS / 4, "steps": 10},
                "title": f"`{net}`, `{SPEC}`, {SIZE} x {SIZE} pixels, batch {options.batch}"}
@@ -89,7 +88,7 @@ def parse_options():
 
 def main():
     options = parse_options()
-    page = content(kept_or_measured(options, works, prepared), table)
+    page = page_of(options, works, prepared, table)
     if not options.no_page and not options.net:
         replace_on_page("compare_frozen", page)
     print(page)
