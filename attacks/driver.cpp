@@ -95,12 +95,10 @@ Outputs Run::pass(const Active& a, const Want& want, int iteration) {
 Outputs Run::clean_pass(bool gradient) {
   if (!plan_.clean_logits) {
     Active const images{{}, batch_, {}, batch_.x, {}, {}};
-    if (!gradient) return pass(images, judged, -1);
-    Outputs clean = pass(images, everything, 0);
-    if (model_.consistent()) return clean;
-    Outputs decided = pass(images, judged, 0);
-    decided.input_gradient = clean.input_gradient;
-    return decided;
+    bool const at_once = gradient && model_.consistent();
+    Outputs clean = pass(images, at_once ? everything : judged, gradient ? 0 : -1);
+    if (gradient && !at_once) clean.input_gradient = pass(images, {.input_gradient = true}, 0).input_gradient;
+    return clean;
   }
   Outputs clean;
   clean.logits = passes_.logits(batch_, clean_key());

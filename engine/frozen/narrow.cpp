@@ -32,16 +32,11 @@ class Narrower {
   DType type_of(const Operator& o) {
     auto const narrow = [this](int value) { return is_narrow(value); };
     auto const constant = [this](int value) { return at(value).constant.defined(); };
-    bool any = false;
-    if (o.output == graph_.logits)
-      any = false;
-    else if (o.as<Convolution>() || o.as<Dense>())
-      any = true;
-    else if (o.as<Join>())
-      any = std::ranges::any_of(o.inputs, narrow) && std::ranges::none_of(o.inputs, constant);
-    else if (!o.as<LayerNorm>() && !o.as<Attention>() && !o.as<Eager>())
-      any = std::ranges::all_of(o.inputs, narrow);
-    return any ? DType::bf16 : DType::f32;
+    if (o.output == graph_.logits || o.as<LayerNorm>() || o.as<Attention>() || o.as<Eager>()) return DType::f32;
+    if (o.as<Convolution>() || o.as<Dense>()) return DType::bf16;
+    bool const reads = o.as<Join>() ? std::ranges::any_of(o.inputs, narrow) && std::ranges::none_of(o.inputs, constant)
+                                    : std::ranges::all_of(o.inputs, narrow);
+    return reads ? DType::bf16 : DType::f32;
   }
 
   /// The value in this type, through a cast that all its readers share.

@@ -175,20 +175,23 @@ class ConvolutionStep final : public ProductStep {
   }
 
   /// Whether the provider adds to what lies in y; that is the fastest way to add a residual, and takes no memory.
-  bool adds_to_residual(Conv2dProblem problem) const {
-    if (operator_.residual < 0) return false;
-    const Conv2dProvider& usual = choose(conv_.weight.device(), problem);
-    problem.epilogue.accumulate = true;
-    return usual.supports(conv_.weight.device(), problem);
+  bool adds_to_residual(const Conv2dProblem& problem) const {
+    Conv2dProblem adding = problem;
+    adding.epilogue.accumulate = true;
+    return operator_.residual >= 0 && is_as_fast(adding, problem);
   }
 
   /// Whether the provider writes y where it lies: not every one writes slices.
-  bool writes_slice(Conv2dProblem problem, const Place& y) const {
-    if (y.dense()) return true;
+  bool writes_slice(const Conv2dProblem& problem, const Place& y) const {
+    Conv2dProblem slice = problem;
+    slice.epilogue.row_pitch = y.pitch;
+    return y.dense() || is_as_fast(slice, problem);
+  }
+
+  /// Whether the provider of the plain problem takes the other too, so that nothing is lost by it.
+  bool is_as_fast(const Conv2dProblem& other, const Conv2dProblem& plain) const {
     Device const device = conv_.weight.device();
-    const Conv2dProvider& usual = choose(device, problem);
-    problem.epilogue.row_pitch = y.pitch;
-    return usual.supports(device, problem);
+    return choose(device, plain).supports(device, other);
   }
 
   const Convolution& conv_;
