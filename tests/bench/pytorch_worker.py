@@ -291,7 +291,7 @@ def fastest_configuration(kind, request):
 
 
 def refuse_reference_blas():
-    """Debian installs PyTorch with the reference BLAS unless another is there: a dense layer of vgg16 then takes 30 x the time."""
+    """Debian installs PyTorch with the reference BLAS unless another is there: dense layers of vgg16 take 30 x longer."""
     if "/blas/libblas.so" in pathlib.Path("/proc/self/maps").read_text():
         raise SystemExit("this PyTorch calls the reference BLAS, which is no fair peer: apt install libopenblas0-openmp")
 
