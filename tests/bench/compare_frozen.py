@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares PGD-10 on torchvision's networks at 224 pixels, batch 16, with PyTorch on the CPU: frozen and eager here,
 eager with batch norms as they are and folded there, the newest PyTorch also compiled where that is faster; the residual
-networks on both sides in bf16 too.
+networks on both sides in bf16 too, on a processor that multiplies it.
 
     python3 tests/bench/compare_frozen.py --python /usr/bin/python3 --newest OTHER_ENV/bin/python3
     python3 tests/bench/compare_frozen.py --net resnet50 --rounds 3 --no-page
@@ -9,6 +9,7 @@ networks on both sides in bf16 too.
 Real images, enlarged; fresh weights, the same on both sides (a training would take days, and time does not depend on
 them). The rest is as in compare_attacks.py. Writes a JSON file and the tables of docs/performance.md.
 """
+import pathlib
 import sys
 
 import numpy as np
@@ -18,6 +19,7 @@ from compare_pytorch import ROOT, replace_on_page, timing
 
 NETS = ["resnet50", "resnet18", "densenet121", "efficientnet_b0", "vgg16"]
 NARROW = ["resnet50", "resnet18"]  # also in bf16
+BF16_FLAGS = {"amx_bf16", "avx512_bf16"}  # in /proc/cpuinfo, of a processor that multiplies it
 SOURCE, SIZE, CLASSES = DATA / "bloodmnist_28.npz", 224, 8
 SPEC = "pgd:eps=8/255,alpha=2/255,steps=10"
 
@@ -56,9 +58,13 @@ def data(options):
     return file
 
 
+def multiplies_bf16():
+    return not BF16_FLAGS.isdisjoint(pathlib.Path("/proc/cpuinfo").read_text().split())
+
+
 def works(options):
     for net in options.net or NETS:
-        narrow = net in NARROW
+        narrow = net in NARROW and multiplies_bf16()
         yield {"net": net, "attack": "pgd", "by": options.by + (["bf16"] if narrow else []),
                "mith": ["--eager"] + (["--precision bf16"] if narrow else []), "data": str(data(options)),
                "batch": options.batch, "limit": options.batch,
