@@ -31,7 +31,7 @@ const Case cases[] = {
     {.file = "mifgsm", .spec = "mifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
     {.file = "nifgsm", .spec = "nifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
     {.file = "tifgsm", .spec = "tifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1,kernel_size=7"},
-    {.file = "sifgsm", .spec = "sifgsm:eps=16/255,alpha=1.6/255,steps=10,mu=1"},
+    {.file = "sifgsm", .spec = "sifgsm:eps=24/255,alpha=2.4/255,steps=10,mu=1"},
     {.file = "apgd-ce", .spec = "apgd-ce:eps=30/255,steps=20"},
     {.file = "apgd-dlr", .spec = "apgd-dlr:eps=4/255,steps=20"},
     {.file = "apgd-dlr-2", .spec = "apgd-dlr:eps=4/255,steps=20", .colour = false},
@@ -124,7 +124,7 @@ double share_apart(const std::vector<double>& a, const std::vector<double>& b) {
 /// (Case::room; DeepFool follows gradients as they are, which rounding hardly moves).
 /// Another attack's result differs in a tenth of the pixels and more (make_attacks.py: check_apart).
 void check_case(const Case& c, Classifier& model, Network& exact, int64_t n) {
-  CAPTURE(c.file);
+  CAPTURE(std::string(c.file));
   SafetensorsFile const file = golden_file(c);
   Batch const b = slice(batch(c, file), 0, n);
   AttackResult const result = make_attack(c.spec)->run(model, b, {.evaluation = c.evaluation});

@@ -31,6 +31,7 @@ from make_golden import CASES, DEVIATION, MEAN, SEED  # noqa: E402
 EPS, ALPHA, STEPS = 16 / 255, 1.6 / 255, 10
 MOMENTUM = dict(eps=EPS, alpha=ALPHA, steps=STEPS)
 SMALL, LARGE = 4 / 255, 30 / 255  # radii at which no decision of APGD on step sizes hangs on rounding
+SCALED = dict(eps=24 / 255, alpha=2.4 / 255, steps=STEPS)  # for SI-FGSM: no ReLU of its five copies hangs on rounding
 INNER = ["deepfool"]  # on images in [0.25, 0.75), because a limit to [0, 1] at the end undoes what it has just reached
 
 
@@ -66,7 +67,7 @@ ATTACKS = {
     "mifgsm": ("cnn_colour", attacks.mifgsm, MOMENTUM),
     "nifgsm": ("cnn_colour", attacks.nifgsm, MOMENTUM),
     "tifgsm": ("cnn_colour", attacks.tifgsm, dict(MOMENTUM, kernel=7)),
-    "sifgsm": ("cnn_colour", attacks.sifgsm, MOMENTUM),
+    "sifgsm": ("cnn_colour", attacks.sifgsm, SCALED),
     "apgd-ce": ("cnn_colour", apgd("apgd-ce", attacks.cross_entropy), dict(eps=LARGE, steps=20)),
     "apgd-dlr": ("cnn_colour", apgd("apgd-dlr", attacks.dlr), dict(eps=SMALL, steps=20)),
     "apgd-dlr-2": ("cnn", apgd("apgd-dlr", attacks.dlr), dict(eps=SMALL, steps=20)),
