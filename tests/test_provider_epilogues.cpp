@@ -103,9 +103,10 @@ TEST_CASE("epilogues of convolutions, every combination, exactly") {
       for (int pieces = 0; pieces < 256; ++pieces) {
         EpilogueData const e(pieces, p.rows(), p.columns());
         for (auto const& name : conv_names()) {
+          CAPTURE(name);
+          CAPTURE(pieces);
           check_epilogue(e, plain, [&](const Epilogue& epilogue, const std::vector<float>& before, auto& got) {
             p.epilogue = epilogue;
-            CAPTURE(name);
             CAPTURE(describe(p));
             if (!conv_supports(name, p)) {
               // native leaves to the reference only statistics, and all but accumulation in weight gradients.
@@ -162,9 +163,10 @@ TEST_CASE("epilogues and prologues of matrix products, exactly") {
       for (int pieces = 0; pieces < 256; ++pieces) {
         EpilogueData const e(pieces, m, n);
         for (auto const& name : matmul_names()) {
+          CAPTURE(name);
+          CAPTURE(pieces);
           check_epilogue(e, plain, [&](const Epilogue& epilogue, const std::vector<float>& before, auto& got) {
             p.epilogue = epilogue;
-            CAPTURE(name);
             CAPTURE(describe(p));
             if (!matmul_supports(name, p)) {
               bool const expected = name != "native" || pieces & sums;

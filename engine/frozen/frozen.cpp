@@ -36,7 +36,7 @@ std::vector<const void*> weights_of(const frozen::Graph& graph) {
 /// batches shrink one by one, and every image that fills up costs as much as another.
 int64_t planned_size(int64_t images) {
   auto const n = static_cast<uint64_t>(images);
-  uint64_t const step = n <= 32 ? 1 : std::bit_floor(n - 1) / 16;
+  uint64_t const step = std::max<uint64_t>(1, std::bit_floor(n - 1) / 16);
   return static_cast<int64_t>((n + step - 1) / step * step);
 }
 

@@ -45,7 +45,7 @@ void copy_part(const Tensor& whole, const Tensor& part, int dim, int64_t start, 
 }
 
 Tensor part_of(const Tensor& whole, const Shape& shape, int dim, int64_t start) {
-  Tensor const part = Tensor::empty(shape, whole.dtype(), whole.device());
+  Tensor part = Tensor::empty(shape, whole.dtype(), whole.device());
   if (part.numel()) copy_part(whole, part, dim, start, false);
   return part;
 }
@@ -99,7 +99,8 @@ Tensor narrow(const Tensor& x, int dim, int64_t start, int64_t length) {
   node.start = start;
   check(start >= 0 && length >= 0 && start + length <= x.dim(node.dim), "narrow: elements ", start, " to ",
         start + length, " along dimension ", node.dim, " of ", x.shape());
-  return record(part_of(x, x.shape().with(node.dim, length), node.dim, start), {x}, std::move(node));
+  Tensor const y = part_of(x, x.shape().with(node.dim, length), node.dim, start);
+  return record(y, {x}, std::move(node));
 }
 
 std::vector<Attribute> NarrowNode::attributes() const { return {{"dim", cat(dim)}, {"start", cat(start)}}; }

@@ -2,7 +2,7 @@
 """Makes tests/golden/nets/*: what torchvision's networks, and the papers' own, are called inside and what they compute.
 Needs PyTorch, numpy and torchvision; the tests do not.
 
-    python3 tests/golden/make_nets.py [NAME...]
+    python3 tests/golden/make_nets.py [--errors-only] [NAME...]
 
 state_dicts.txt lists every network at its published size: a line "# name parameters", with the spec's keys behind it
 where they are not torchvision's 1000 classes and image, then one line for each tensor of the state dict in order, its
@@ -19,9 +19,12 @@ and for networks with batch norm, or where `parameters` is set, the same of trai
 the mean cross-entropy, auxiliary head included, with
     statistics [2 layers] f64        norms of the running means and variances after that pass, in order
     gradient_norms, gradient_samples [parameters] f64   of each parameter: its gradient's norm, and one element of it
+PyTorch's kernels for processors without AVX-512 add in other orders and lose more in f32. With --errors-only, on such a
+processor, nothing is written but golden/nets_without_avx512.safetensors: NAME and NAME/train_ [2] f64, the largest error
+of the logits and the gradient's as above.
 """
+import argparse
 import pathlib
-import sys
 
 import numpy as np
 import paper_nets
@@ -133,7 +136,8 @@ def results(prefix, network, x, y, reduction):
             f"{prefix}input_gradient_f32_error": np.array([error]), f"{prefix}input_gradient_norm": np.array([size])}
 
 
-def make(net, file=None, n=2, channels=3, means=None, height=44, width=56, classes=5, options={}, parameters=False):
+def made(net, file=None, n=2, channels=3, means=None, height=44, width=56, classes=5, options={}, parameters=False):
+    """The tensors of a file, and its metadata."""
     means = channels if means is None else means
     network = reference.make_network(net, channels, height, width, classes, MEAN[:means], DEVIATION[:means],
                                      **options).eval()
@@ -159,8 +163,16 @@ def make(net, file=None, n=2, channels=3, means=None, height=44, width=56, class
     spec = ",".join(f"{key}={value}" for key, value in options.items())
     metadata = dict(net=f"{net}:{spec}" if spec else net, n=n, channels=channels, means=means, height=height, width=width,
                     classes=classes, seed=SEED, torch=torch.__version__)
-    reference.write_safetensors(FOLDER / f"{file or net}.safetensors", stored,
-                                {key: str(value) for key, value in metadata.items()})
+    return stored, {key: str(value) for key, value in metadata.items()}
+
+
+def errors(stored, prefix):
+    logits = np.abs(stored[f"{prefix}logits_f32"] - stored[f"{prefix}logits_f64"]).max()
+    return np.array([logits, stored[f"{prefix}input_gradient_f32_error"][0]])
+
+
+def has_avx512():
+    return "avx512f" in pathlib.Path("/proc/cpuinfo").read_text().split()
 
 
 def state_dict_lines(network, name, *keys):
@@ -181,10 +193,33 @@ def list_state_dicts():
     (FOLDER / "state_dicts.txt").write_text("\n".join(lines) + "\n")
 
 
-if __name__ == "__main__":
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--errors-only", action="store_true")
+    parser.add_argument("name", nargs="*")
+    options = parser.parse_args()
+    if options.errors_only == has_avx512():
+        raise SystemExit("the networks are made on a processor with AVX-512, --errors-only on one without")
+    if options.errors_only and options.name:
+        raise SystemExit("--errors-only writes the one file of all networks")
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
+    all_errors = {}
     for case in CASES:
-        if len(sys.argv) == 1 or case.get("file", case["net"]) in sys.argv[1:]:
-            make(**case)
-    list_state_dicts()
+        name = case.get("file", case["net"])
+        if options.name and name not in options.name:
+            continue
+        stored, metadata = made(**case)
+        for prefix in [prefix for prefix in ("", "train_") if f"{prefix}logits_f32" in stored]:
+            all_errors[f"{name}/{prefix}".rstrip("/")] = errors(stored, prefix)
+        if not options.errors_only:
+            reference.write_safetensors(FOLDER / f"{name}.safetensors", stored, metadata)
+    if options.errors_only:
+        reference.write_safetensors(FOLDER.with_name("nets_without_avx512.safetensors"), all_errors,
+                                    {"torch": torch.__version__})
+    else:
+        list_state_dicts()
+
+
+if __name__ == "__main__":
+    main()
