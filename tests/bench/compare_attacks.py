@@ -84,10 +84,9 @@ def pytorch(options, work, model, images):
                        "batch": work["batch"], "limit": work["limit"], "threads": options.threads,
                        "attack": {"name": work["attack"], **work["options"]}, "flush_denormal": True,
                        "configuration": None, "quick": work["attack"] == "square"}
-            # The first process tries the candidates, so that what they leave in memory is in nobody's figures. A few
-            # queries tell as much of them as a thousand.
-            short = {"queries": min(work["options"]["queries"], 50)} if work["attack"] == "square" else {}
-            trial = Engine(python, [python, "-B", WORKER], {**request, "attack": {**request["attack"], **short}})
+            # The first process tries the candidates, so that what they leave in memory is in nobody's figures.
+            short = {**request["attack"], **work.get("trial", {})}
+            trial = Engine(python, [python, "-B", WORKER], {**request, "attack": short})
             trial.close()
             request["configuration"] = trial.ready["configuration"]
             engine = Engine(python, [python, "-B", WORKER], request)
@@ -124,9 +123,10 @@ def works(options):
             limit = options.limit or (options.batch if name == "square" else setup["limit"])
             spec = attack["spec"].format(queries=queries)
             extra = {"queries": queries} if name == "square" else {}
+            short = {"queries": min(queries, 50)} if name == "square" else {}  # they tell as much as a thousand
             yield {"net": net, "by": options.by or ROWS, "mith": options.mith, "data": str(setup["data"]),
                    "batch": options.batch, "attack": name, "spec": spec,
-                   "options": {**attack["options"], **extra}, "limit": limit,
+                   "options": {**attack["options"], **extra}, "trial": short, "limit": limit,
                    "title": f"`{spec}` on {limit} images of {setup['data'].name}, `{net}` at {setup['size']} pixels, "
                             f"batch {options.batch}"}
 
