@@ -17,6 +17,7 @@ import unittest
 import zipfile
 
 BIN = pathlib.Path(os.environ.get("MITH_BIN", "build/bin")).resolve()
+COMMAND_SECONDS = int(os.environ.get("MITH_COMMAND_SECONDS", 120))  # a sanitizer needs more
 DATA = "synthetic:histology:n=200,size=32"
 EPS = 8 / 255
 SCRATCH = None  # made by setUpModule, with a trained baseline in it
@@ -25,7 +26,7 @@ SCRATCH = None  # made by setUpModule, with a trained baseline in it
 def run(program, *arguments, code=0, **options):
     """Runs a program and requires its exit code; returns the finished process with text output."""
     done = subprocess.run([BIN / program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=120, **options)
+                          text=True, timeout=COMMAND_SECONDS, **options)
     if done.returncode != code:
         raise AssertionError(f"{program} {' '.join(map(str, arguments))}\nexit code {done.returncode}, not {code}\n"
                              f"{done.stdout}{done.stderr}")

@@ -94,6 +94,7 @@ TEST_CASE("epilogues of convolutions, every combination, exactly") {
        .pad_w = 1,
        .groups = 3},
       {.n = 3, .h = 5, .w = 5, .c = 3, .o = 5, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1},
+      {.n = 2, .h = 4, .w = 5, .c = 48, .o = 56, .kh = 3, .kw = 3, .stride_w = 2, .pad_h = 1, .pad_w = 1},
   };
   for (auto const& shape : shapes) {
     auto const data = conv_data<float>(shape, true);
