@@ -239,7 +239,7 @@ TEST_CASE("a plan keeps a bit of each ReLU's elements, and uses memory again") {
   CHECK(eight_more <= kept + 8 * 4 * 4 * 64 * 32 * 32);
 }
 
-TEST_CASE("between the steps of an attack nothing is allocated and nothing reordered") {
+TEST_CASE("between the steps of an attack nothing is allocated and no weights are reordered") {
   if (default_device() == Device::simt) return;  // the checker gets a block for every tensor
   for (const Net& net : nets()) {
     CAPTURE(net.spec);
