@@ -462,7 +462,7 @@ TEST_CASE("the sanity gate passes an honest model and stops what would make an a
 TEST_CASE("saving as 8 bit keeps the perturbation inside the ball") {
   // Clean pixels on the 8-bit grid: 100, 0, 255, 100.
   std::vector<float> const clean{100 / 255.f, 0, 1, 100 / 255.f};
-  auto const levels = [&](std::vector<float> adv, float eps, const char* norm) {
+  auto const levels = [&](const std::vector<float>& adv, float eps, const char* norm) {
     Shape const shape{1, 2, 2, 1};
     return quantize_in_ball(Tensor::from(adv, shape), Tensor::from(clean, shape), eps, norm).to_host<uint8_t>();
   };

@@ -61,6 +61,7 @@ float float_of(uint32_t bits) { return std::bit_cast<float>(bits); }
 template <class T, class From>
 std::vector<T> as(const std::vector<From>& values) {
   std::vector<T> cast;
+  cast.reserve(values.size());
   for (From const v : values) cast.push_back(T(v));
   return cast;
 }
