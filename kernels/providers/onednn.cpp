@@ -109,9 +109,9 @@ struct Plan {
   memory::desc packed;  ///< the weights as the primitive wants them
   int layout = 0;       ///< the number of this way of packing: plans for other batch sizes share it
   memory::desc scratchpad;
-  bool converts = false;  ///< computes in the library's own layout: enters it, and leaves it for the caller's
-  memory::desc own_source, own_result;
-  dnnl::reorder enter, copy, leave;  ///< a residual is copied to the result, and leaving adds to it
+  memory::desc own_source, own_result;  ///< if it converts to and from the library's own layout (convert), else empty
+  dnnl::reorder enter, copy, leave;     ///< a residual is copied to the result, and leaving adds to it
+  bool converts() const { return own_source.get_size() != 0; }
   bool reorders() const { return packed != weights; }
   static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
   size_t packed_bytes() const { return reorders() ? aligned(packed.get_size()) : 0; }
@@ -121,11 +121,12 @@ struct Plan {
   size_t own_result_at(bool fixed_weights) const {
     return own_source_at(fixed_weights) + aligned(own_source.get_size());
   }
-  size_t workspace(bool fixed_weights) const {
-    return converts ? own_result_at(fixed_weights) + own_result.get_size()
-                    : packing(fixed_weights) + scratchpad.get_size();
-  }
+  size_t workspace(bool fixed_weights) const { return own_result_at(fixed_weights) + own_result.get_size(); }
 };
+
+dnnl::reorder way_between(const memory::desc& from, const memory::desc& to, const dnnl::primitive_attr& how = {}) {
+  return dnnl::reorder(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to, how));
+}
 
 /// Completes a plan whose memory descriptions are known; nullptr if the library has only reference code for it.
 template <class Primitive, class Description>
@@ -136,7 +137,7 @@ std::unique_ptr<Plan> finish(std::unique_ptr<Plan> plan, const Description& desc
   if (plan->reorders()) {
     auto const& from = plan->writes_weights ? plan->packed : plan->weights;
     auto const& to = plan->writes_weights ? plan->weights : plan->packed;
-    plan->reorder = dnnl::reorder(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to));
+    plan->reorder = way_between(from, to);
   }
   return plan;
 }
@@ -151,14 +152,15 @@ void execute(const Plan& plan, const Problem& problem, const void* source, void*
     return memory(desc, cpu_engine(), const_cast<void*>(data));
   };
   auto* const bytes = static_cast<char*>(scratch);
-  bool const fixed = problem.fixed_weights, packs = plan.reorders() && !plan.writes_weights;
+  bool const fixed = problem.fixed_weights, converts = plan.converts();
+  bool const packs = plan.reorders() && !plan.writes_weights;
   auto const kept = packs ? FixedWeights::find(weights, plan.layout, plan.packed.get_size()) : FixedWeights::Packed{};
   check(kept.data || !packs || !fixed, "onednn: fixed weights that no FixedWeights in use knows");
   memory given = at(plan.weights, weights);
   memory packed = plan.reorders() ? at(plan.packed, kept.data ? kept.data : bytes) : given;
   memory read = at(plan.source, source), written = at(plan.result, result);
-  memory own_source = plan.converts ? at(plan.own_source, bytes + plan.own_source_at(fixed)) : read;
-  memory own_result = plan.converts ? at(plan.own_result, bytes + plan.own_result_at(fixed)) : written;
+  memory own_source = converts ? at(plan.own_source, bytes + plan.own_source_at(fixed)) : read;
+  memory own_result = converts ? at(plan.own_result, bytes + plan.own_result_at(fixed)) : written;
   std::unordered_map<int, memory> arguments{
       {plan.source_argument, own_source},
       {plan.weights_argument, packed},
@@ -167,12 +169,12 @@ void execute(const Plan& plan, const Problem& problem, const void* source, void*
   };
   if (e.bias) arguments.emplace(DNNL_ARG_BIAS, at(plan.bias, e.bias));
   memory residual = e.residual ? at(plan.result, e.residual) : memory();
-  if (e.residual && !plan.converts) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, residual);
+  if (e.residual && !converts) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, residual);
   if (packs && (!kept.data || kept.fresh)) plan.reorder.execute(stream, given, packed);
-  if (plan.converts) plan.enter.execute(stream, read, own_source);
+  if (converts) plan.enter.execute(stream, read, own_source);
   plan.primitive.execute(stream, arguments);
-  if (plan.converts && e.residual && e.residual != result) plan.copy.execute(stream, residual, written);
-  if (plan.converts) plan.leave.execute(stream, own_result, written);
+  if (converts && e.residual && e.residual != result) plan.copy.execute(stream, residual, written);
+  if (converts) plan.leave.execute(stream, own_result, written);
   if (plan.reorders() && plan.writes_weights) plan.reorder.execute(stream, packed, given);
   stream.wait();
 }
@@ -278,18 +280,16 @@ bool is_faster_converted(const Conv2dProblem& p) {
          s.o % block == 0 && s.c * s.o >= least * (s.c + s.o);
 }
 
-/// Completes the conversion of a plan whose own descriptions are known.
-void convert(Plan& plan, const Epilogue& e) {
+/// Lets a plan whose other descriptions are known compute in the library's own layout.
+void convert(Plan& plan, const memory::desc& own_source, const memory::desc& own_result, const Epilogue& e) {
   dnnl::primitive_attr adding;
   dnnl::post_ops sum;
   if (e.accumulate || e.residual) sum.append_sum(1);
   adding.set_post_ops(sum);
-  auto const way = [](const memory::desc& from, const memory::desc& to, const dnnl::primitive_attr& attributes = {}) {
-    return dnnl::reorder(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to, attributes));
-  };
-  plan.enter = way(plan.source, plan.own_source);
-  plan.leave = way(plan.own_result, plan.result, adding);
-  if (e.residual) plan.copy = way(plan.result, plan.result);
+  plan.own_source = own_source, plan.own_result = own_result;
+  plan.enter = way_between(plan.source, own_source);
+  plan.leave = way_between(own_result, plan.result, adding);
+  if (e.residual) plan.copy = way_between(plan.result, plan.result);
 }
 
 std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
@@ -309,21 +309,20 @@ std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
 
   auto plan = std::make_unique<Plan>();
   plan->weights = described(DType::f32, weight_dims, s.groups > 1 ? Tag::gohwi : Tag::ohwi);
-  plan->converts = is_faster_converted(p);
-  auto const in = plan->converts ? described(p.dtype, x.dims(), Tag::any) : x;
-  auto const out = plan->converts ? described(p.dtype, y.dims(), Tag::any) : y;
+  bool const converts = is_faster_converted(p);
+  auto const in = converts ? described(p.dtype, x.dims(), Tag::any) : x;
+  auto const out = converts ? described(p.dtype, y.dims(), Tag::any) : y;
   auto const direct = dnnl::algorithm::convolution_direct;
   auto const forward_description = [&](const Epilogue& e, dnnl::prop_kind kind) {
     plan->bias = e.bias ? described(DType::f32, {s.o}, Tag::a) : memory::desc();
-    return make_description<dnnl::convolution_forward>(s.ow(), attributes_of(plan->converts ? Epilogue{} : e, y), kind,
+    return make_description<dnnl::convolution_forward>(s.ow(), attributes_of(converts ? Epilogue{} : e, y), kind,
                                                        direct, in, any_weights, plan->bias, out, strides, dilations,
                                                        before, after);
   };
   if (forward) {
     auto const d = forward_description(p.epilogue, dnnl::prop_kind::forward_inference);
     plan->source = x, plan->result = y, plan->packed = d.weights_desc();
-    plan->own_source = d.src_desc(), plan->own_result = d.dst_desc();
-    if (plan->converts) convert(*plan, p.epilogue);
+    if (converts) convert(*plan, d.src_desc(), d.dst_desc(), p.epilogue);
     return finish<dnnl::convolution_forward>(std::move(plan), d);
   }
   auto const hint = forward_description({}, dnnl::prop_kind::forward_training);
@@ -332,8 +331,7 @@ std::unique_ptr<Plan> plan_conv2d(const Conv2dProblem& p) {
     auto const d = make_backward_description<dnnl::convolution_backward_data>(
         s.w, attributes, hint, direct, in, any_weights, out, strides, dilations, before, after);
     plan->source = y, plan->result = x, plan->packed = d.weights_desc();
-    plan->own_source = d.diff_dst_desc(), plan->own_result = d.diff_src_desc();
-    if (plan->converts) convert(*plan, p.epilogue);
+    if (converts) convert(*plan, d.diff_dst_desc(), d.diff_src_desc(), p.epilogue);
     plan->source_argument = DNNL_ARG_DIFF_DST, plan->result_argument = DNNL_ARG_DIFF_SRC;
     return finish<dnnl::convolution_backward_data>(std::move(plan), d);
   }
