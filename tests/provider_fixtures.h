@@ -14,6 +14,7 @@
 #include "kernels/launch/error.h"
 #include "kernels/launch/philox.h"
 #include "kernels/launch/runtime.h"
+#include "kernels/providers/fixed_weights.h"
 #include "kernels/providers/provider.h"
 
 namespace mith::provider_tests {
@@ -170,6 +171,8 @@ std::vector<T> run_conv(std::string_view provider, const Conv2dProblem& p, const
   };
   Buffer const x(given(to_input, data.x)), w(given(!forward && !to_input, data.w)), y(given(forward, data.y));
   TestScratch scratch;
+  FixedWeights fixed({w.data()});
+  FixedWeights::Use const use(p.fixed_weights ? &fixed : nullptr);
   run_conv2d(stream(), p, x.data(), w.data(), y.data(), scratch);
   synchronize(stream());
   CHECK(x.guarded());

@@ -95,11 +95,12 @@ TEST_CASE("epilogues of convolutions, every combination, exactly") {
        .groups = 3},
       {.n = 3, .h = 5, .w = 5, .c = 3, .o = 5, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1},
       {.n = 2, .h = 4, .w = 5, .c = 48, .o = 56, .kh = 3, .kw = 3, .stride_w = 2, .pad_h = 1, .pad_w = 1},
+      {.n = 2, .h = 5, .w = 4, .c = 16, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1},
   };
   for (auto const& shape : shapes) {
     auto const data = conv_data<float>(shape, true);
     for (auto pass : passes) {
-      Conv2dProblem p{.pass = pass, .shape = shape};
+      Conv2dProblem p{.pass = pass, .fixed_weights = pass == ConvPass::forward, .shape = shape};
       auto const plain = run_conv("reference", p, data);
       for (int pieces = 0; pieces < 256; ++pieces) {
         EpilogueData const e(pieces, p.rows(), p.columns());

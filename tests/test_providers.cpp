@@ -19,6 +19,10 @@ const std::vector<ConvCase>& conv_cases() {
       {"1x1 stride 2", {.n = 2, .h = 5, .w = 6, .c = 16, .o = 24, .stride_h = 2, .stride_w = 2}},
       {"3x3 same", {.n = 3, .h = 9, .w = 8, .c = 16, .o = 32, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},
       {"3x3 wide", {.n = 2, .h = 7, .w = 7, .c = 64, .o = 96, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},
+      {"3x3 of more channels than a block of the depth",
+       {.n = 1, .h = 5, .w = 6, .c = 272, .o = 16, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},
+      {"3x3 valid", {.n = 2, .h = 8, .w = 5, .c = 32, .o = 48, .kh = 3, .kw = 3}},
+      {"3x3 padded by 2 and 0", {.n = 2, .h = 6, .w = 9, .c = 16, .o = 80, .kh = 3, .kw = 3, .pad_h = 2}},
       {"3x3 of 1 channel", {.n = 4, .h = 28, .w = 28, .c = 1, .o = 32, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},
       {"3x3 of 3 channels", {.n = 2, .h = 13, .w = 11, .c = 3, .o = 20, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}},
       {"7x7 stem",
@@ -192,15 +196,19 @@ TEST_CASE("every convolution provider agrees with the reference") {
     for (auto const& [what, shape] : conv_cases()) {
       auto const data = conv_data<float>(shape);
       for (auto pass : passes) {
-        Conv2dProblem const p{.pass = pass, .shape = shape};
-        CAPTURE(name);
-        CAPTURE(what);
-        CAPTURE(describe(p));
-        bool const supports = conv_supports(name, p);
-        if (name == "native") CHECK(supports);
-        if (!supports) continue;
-        ++supported;
-        CHECK(relative_l2(run_conv(name, p, data), run_conv("reference", p, data)) <= f32_tolerance(terms(p)));
+        auto const want = run_conv("reference", {.pass = pass, .shape = shape}, data);
+        for (bool fixed : {false, true}) {
+          Conv2dProblem const p{
+              .pass = pass, .fixed_weights = fixed && pass != ConvPass::weight_gradient, .shape = shape};
+          CAPTURE(name);
+          CAPTURE(what);
+          CAPTURE(describe(p));
+          bool const supports = conv_supports(name, p);
+          if (name == "native") CHECK(supports);
+          if (!supports) continue;
+          supported += !fixed;
+          CHECK(relative_l2(run_conv(name, p, data), want) <= f32_tolerance(terms(p)));
+        }
       }
     }
     CAPTURE(name);
@@ -217,7 +225,7 @@ TEST_CASE("NaN in an image or a weight comes out wherever the reference lets it"
         auto data = conv_data<float>(shape);
         auto& spoilt = pass == ConvPass::input_gradient ? data.y : data.x;
         spoilt[spoilt.size() / 2 + 3] = std::numeric_limits<float>::quiet_NaN();
-        Conv2dProblem p{.pass = pass, .shape = shape};
+        Conv2dProblem p{.pass = pass, .fixed_weights = pass == ConvPass::forward, .shape = shape};
         p.epilogue.activation = activation;
         auto const want = run_conv("reference", p, data);
         for (auto const& name : conv_names()) {
@@ -299,6 +307,7 @@ TEST_CASE("native results do not depend on the number of threads") {
     CAPTURE(what);
     auto const data = conv_data<float>(shape);
     for (auto pass : passes) same([&] { return run_conv("native", {.pass = pass, .shape = shape}, data); });
+    same([&] { return run_conv("native", {.fixed_weights = true, .shape = shape}, data); });
   }
   for (auto const& [m, n, k] : matmul_cases) {
     for (bool transpose_a : {false, true}) {
@@ -316,8 +325,9 @@ TEST_CASE("native rows do not depend on the batch they are in") {
     auto whole_shape = shape, part_shape = shape;
     whole_shape.n = 11;
     auto const whole = conv_data<float>(whole_shape);
-    for (auto pass : {ConvPass::forward, ConvPass::input_gradient}) {
-      auto const all = run_conv("native", {.pass = pass, .shape = whole_shape}, whole);
+    for (auto [pass, fixed] :
+         {std::pair(ConvPass::forward, false), {ConvPass::forward, true}, {ConvPass::input_gradient, false}}) {
+      auto const all = run_conv("native", {.pass = pass, .fixed_weights = fixed, .shape = whole_shape}, whole);
       for (int64_t batch : {1, 4}) {
         part_shape.n = batch;
         int64_t const skip = 5;  // images [5, 5 + batch)
@@ -326,7 +336,7 @@ TEST_CASE("native rows do not depend on the batch they are in") {
           return std::vector<float>(v.begin() + skip * each, v.begin() + (skip + batch) * each);
         };
         ConvData<float> const part{images(whole.x), whole.w, images(whole.y)};
-        CHECK(run_conv("native", {.pass = pass, .shape = part_shape}, part) == images(all));
+        CHECK(run_conv("native", {.pass = pass, .fixed_weights = fixed, .shape = part_shape}, part) == images(all));
       }
     }
   }

@@ -1,7 +1,10 @@
 // This project's own kernels behind the provider interface: blocked vector loops on the cpu, tiles on the GPU.
 #include "kernels/providers/native.h"
 
+#include "kernels/launch/error.h"
 #include "kernels/launch/table.h"
+#include "kernels/providers/fixed_weights.h"
+#include "kernels/providers/winograd.h"
 
 namespace mith {
 namespace {
@@ -11,6 +14,8 @@ using Conv2dKernel = Kernel<Conv2dProblem, void*, void*, void*, void*>;
 const Conv2dKernel forward_kernel{"conv2d_forward_implicit_gemm_f32"};
 const Conv2dKernel dgrad_kernel{"conv2d_dgrad_implicit_gemm_f32"};
 const Conv2dKernel wgrad_kernel{"conv2d_wgrad_implicit_gemm_f32"};
+const Kernel<Conv2dProblem, const float*, const float*, float*, float*> winograd_kernel{"conv2d_winograd_f32"};
+const Kernel<Conv2dShape, const float*, float*> winograd_filters{"conv2d_winograd_filters_f32"};
 
 const Conv2dKernel& kernel_of(ConvPass pass) {
   return pass == ConvPass::forward ? forward_kernel : pass == ConvPass::input_gradient ? dgrad_kernel : wgrad_kernel;
@@ -50,15 +55,28 @@ class NativeConv2d final : public Conv2dProvider {
   }
   size_t workspace(Device device, const Conv2dProblem& p) const override {
     if (device != Device::cpu) return bytes(native::cuda_shared_floats(p));
+    if (winograd::takes(p)) return bytes(threads() * winograd::worker_floats(p.shape.c));
     bool const scatters = p.pass == ConvPass::input_gradient && native::input_gradient_scatters(p.shape);
     int64_t const image = scatters ? p.shape.h * p.shape.w * (p.shape.c / p.shape.groups) : 0;
     return bytes(native::tap_floats(p.shape) + native::shared_floats(p) + threads() * (native::worker_floats + image));
   }
   void run(const Stream& stream, const Conv2dProblem& p, void* x, void* w, void* y, void* scratch) const override {
+    if (stream.device == Device::cpu && winograd::takes(p)) return convolve_by_winograd(stream, p, x, w, y, scratch);
     kernel_of(p.pass)(stream, p, x, w, y, scratch);
   }
 
  private:
+  static void convolve_by_winograd(const Stream& stream, const Conv2dProblem& p, const void* x, const void* w, void* y,
+                                   void* scratch) {
+    constexpr int layout = -1;  // oneDNN numbers its own from 0
+    auto const filters = FixedWeights::find(w, layout, bytes(winograd::filter_floats(p.shape)));
+    check(filters.data, "native: fixed weights that no FixedWeights in use knows");
+    auto* const transformed = static_cast<float*>(filters.data);
+    if (filters.fresh) winograd_filters(stream, p.shape, static_cast<const float*>(w), transformed);
+    winograd_kernel(stream, p, transformed, static_cast<const float*>(x), static_cast<float*>(y),
+                    static_cast<float*>(scratch));
+  }
+
   /// A weight gradient is stored as it is or accumulated.
   static bool pass_fits(const Conv2dProblem& p) {
     Epilogue const& e = p.epilogue;
