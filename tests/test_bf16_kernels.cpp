@@ -22,7 +22,7 @@ template <class T>
 const Kernel<T*, const T*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
     affine_relu_backward{"affine_relu_backward", dtype_of<T>};
 template <class T>
-const Kernel<T*, uint8_t*, const T*, Pool2dShape> max_forward{"max_pool2d_forward", dtype_of<T>};
+const Kernel<T*, uint8_t*, const T*, Pool2dShape, bool> max_forward{"max_pool2d_forward", dtype_of<T>};
 template <class T>
 const Kernel<T*, const T*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", dtype_of<T>};
 template <class T>
@@ -195,7 +195,8 @@ TEST_CASE("max pooling of bf16 takes the taps that f32 takes") {
     auto const x = rounded_normals(s.inputs(), 7), dy = rounded_normals(s.outputs(), 8);
     auto const forward = [&]<class T>(T, void* y, void* index) {
       Buffer const in(as<T>(x));
-      max_forward<T>(stream(), static_cast<T*>(y), static_cast<uint8_t*>(index), static_cast<const T*>(in.data()), s);
+      max_forward<T>(stream(), static_cast<T*>(y), static_cast<uint8_t*>(index), static_cast<const T*>(in.data()), s,
+                     false);
       synchronize(stream());
     };
     check_rounded(s.outputs(), static_cast<size_t>(s.outputs()), forward);

@@ -183,7 +183,12 @@ TEST_CASE("batch norms, residuals and ReLUs are fused into the products") {
   FrozenNetwork const joined(*dense);
   CHECK(count(joined, "batch_norm") == 62);  // those in front of their convolution; the other 59 are folded
   auto const cnn = make({"cnn", 12, 1});
-  CHECK(count(FrozenNetwork(*cnn), "batch_norm") == 0);  // folded forward, through the flatten
+  FrozenNetwork const small(*cnn);
+  CHECK(count(small, "batch_norm") == 0);                      // folded forward, through the flatten
+  for (const frozen::Operator& o : small.graph().operators) {  // ReLUs move behind the poolings
+    if (o.as<frozen::Convolution>()) CHECK(!o.relu);
+    if (o.as<frozen::MaxPool>()) CHECK(o.relu);
+  }
 }
 
 TEST_CASE("residuals are added where they lie, unless somebody needs them as they are") {
@@ -229,10 +234,10 @@ TEST_CASE("a plan keeps a bit of each ReLU's elements, and uses memory again") {
   FrozenNetwork frozen(*resnet);
   size_t kept = 0;
   for (auto const& step : frozen.plan(8).steps()) kept += step->kept_bytes();
-  // Of 64 x 64 pixels: conv1, then three stages' bottlenecks and the outputs of their blocks; the last stage's four
-  // pixels of eight images fill a word. A byte of each of the max-pool's elements.
-  int64_t const relus = 64 * 32 * 32 + (6 * 64 + 3 * 256) * 16 * 16 + 128 * 16 * 16 + (7 * 128 + 4 * 512) * 8 * 8 +
-                        256 * 8 * 8 + (11 * 256 + 6 * 1024) * 4 * 4 + 512 * 4 * 4 + (5 * 512 + 3 * 2048) * 2 * 2;
+  // Of 64 x 64 pixels: of conv1 nothing, then three stages' bottlenecks and the outputs of their blocks; the last
+  // stage's four pixels of eight images fill a word. A byte of each of the max-pool's elements.
+  int64_t const relus = (6 * 64 + 3 * 256) * 16 * 16 + 128 * 16 * 16 + (7 * 128 + 4 * 512) * 8 * 8 + 256 * 8 * 8 +
+                        (11 * 256 + 6 * 1024) * 4 * 4 + 512 * 4 * 4 + (5 * 512 + 3 * 2048) * 2 * 2;
   CHECK(int64_t(kept) == 8 * (relus / 8 + 64 * 16 * 16));
   // An image more takes what is kept of it and, in f32, no more than four of the largest activations.
   size_t const eight_more = frozen.plan(16).arena_bytes() - frozen.plan(8).arena_bytes();
@@ -296,8 +301,13 @@ TEST_CASE("a recorded plan notes every step with what it costs") {
   CHECK(stem.what().name == "conv2d");
   CHECK(stem.forward_cost.flops == 2 * 2 * 32 * 32 * 64 * 7 * 7 * 3);
   CHECK(stem.backward_cost.flops == stem.forward_cost.flops);
-  // Images, weights, activations, and a bit for each of their signs.
-  CHECK(stem.forward_cost.bytes == 4 * (2 * 64 * 64 * 3 + 64 * 7 * 7 * 3 + 2 * 32 * 32 * 64) + 2 * 32 * 32 * 64 / 8);
+  // Images, weights and activations; its ReLU is behind the pooling.
+  CHECK(stem.forward_cost.bytes == 4 * (2 * 64 * 64 * 3 + 64 * 7 * 7 * 3 + 2 * 32 * 32 * 64));
+  frozen::Step const &pool = *plan.steps()[2], &first = *plan.steps()[3];
+  CHECK(pool.what().name == "max_pool2d");
+  CHECK(pool.forward_cost.bytes == 4 * (2 * 32 * 32 * 64 + 2 * 16 * 16 * 64) + 2 * 16 * 16 * 64);
+  // With a bit for each of the activations' signs.
+  CHECK(first.forward_cost.bytes == 4 * (2 * 16 * 16 * 64 + 64 * 64 + 2 * 16 * 16 * 64) + 2 * 16 * 16 * 64 / 8);
 }
 
 TEST_CASE("in bf16 a network says nearly the same, its gradients point the same way, and it takes less memory") {

@@ -6,6 +6,7 @@
 
 #include "kernels/launch/table.h"
 #include "kernels/map/depth_to_space.h"
+#include "kernels/map/pool.h"
 #include "tests/guarded.h"
 
 using namespace mith;
@@ -24,6 +25,9 @@ const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, PixelBloc
 
 const Kernel<float*, const float*, int64_t, int64_t, int64_t, int64_t, int64_t, bool> spread_pixels{"spread_pixels",
                                                                                                     DType::f32};
+
+const Kernel<float*, uint8_t*, const float*, Pool2dShape, bool> max_pool_forward{"max_pool2d_forward", DType::f32};
+const Kernel<float*, const float*, const uint8_t*, Pool2dShape> max_pool_backward{"max_pool2d_backward", DType::f32};
 
 const Stream& stream() { return stream_of(default_device()); }
 
@@ -124,6 +128,50 @@ TEST_CASE("affine_relu keeps NaN") {
   CHECK(backward[0] == 0);
   CHECK(std::isnan(backward[1]));
   CHECK(backward[2] == 0);
+}
+
+TEST_CASE("max pooling with a ReLU behind it is pooling behind a ReLU, and so is its gradient") {
+  struct Window {
+    int64_t kernel, stride, pad;
+  };
+  for (Window const w : {Window{2, 2, 0}, Window{3, 2, 1}, Window{4, 3, 1}}) {
+    CAPTURE(w.kernel);
+    int64_t const n = 2, h = 9, c = 21, out = (h + 2 * w.pad - w.kernel) / w.stride + 1;
+    Pool2dShape const s{n, h, h, c, out, out, w.kernel, w.kernel, w.stride, w.stride, w.pad, w.pad};
+    auto const outputs = static_cast<size_t>(s.outputs());
+    // Most windows have no positive element; some have a zero or NaN for their maximum.
+    Values values(static_cast<size_t>(s.inputs())), slopes(outputs);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = float(int(i * 7919 % 23) - 20) / 4;
+    for (size_t i = 0; i < values.size(); i += 97) values[i] = 0;
+    for (size_t i = 5; i < values.size(); i += 311) values[i] = std::numeric_limits<float>::quiet_NaN();
+    for (size_t i = 0; i < outputs; ++i) slopes[i] = float(i % 5) - 1.5f;
+    GuardedValues const x(values), dy(slopes), rectified(Values(values.size())), signs(Values(values.size()));
+    auto* const words = reinterpret_cast<uint32_t*>(signs.data());
+    affine_relu_forward(stream(), rectified.data(), words, x.data(), nullptr, nullptr, true, n * h * h, c, c, c);
+    auto const pooled = [&](const GuardedValues& from, bool relu, bool masks) {
+      GuardedValues const y{Values(outputs)}, index{Values(outputs)}, dx{Values(values.size())};
+      auto* const taps = reinterpret_cast<uint8_t*>(index.data());
+      max_pool_forward(stream(), y.data(), taps, from.data(), s, relu);
+      max_pool_backward(stream(), dx.data(), dy.data(), taps, s);
+      if (masks) affine_relu_backward(stream(), dx.data(), dx.data(), words, nullptr, false, n * h * h, c, c, c);
+      return std::pair(y.read(), dx.read());
+    };
+    auto const [y, dx] = pooled(x, true, false);
+    auto const [y_wanted, dx_wanted] = pooled(rectified, false, true);
+    int64_t nans = 0, dead = 0;
+    for (size_t i = 0; i < outputs; ++i) {
+      nans += std::isnan(y[i]), dead += y[i] == 0;
+      bool const same = y[i] == y_wanted[i] || (std::isnan(y[i]) && std::isnan(y_wanted[i]));
+      CHECK(same);
+    }
+    CHECK(nans > 0);
+    CHECK(dead > 0);
+    CHECK(dead + nans < s.outputs());
+    for (size_t i = 0; i < dx.size(); ++i) {  // a NaN is no loser: it gets the gradient that a ReLU keeps from it
+      bool const same = dx[i] == dx_wanted[i] || std::isnan(values[i]);
+      CHECK(same);
+    }
+  }
 }
 
 TEST_CASE("depth_to_space puts every pixel where its block has it") {

@@ -240,12 +240,12 @@ constexpr Window windows[] = {{"64x56x56x64, window 2", 2, 2, 0}, {"64x56x56x64,
 template <class T>
 void add_windows(std::vector<KernelCase>& cases, int priority) {
   for (Window const& w : windows) {
-    cases.push_back(make_case<Kernel<T*, uint8_t*, const T*, Pool2dShape>>(
+    cases.push_back(make_case<Kernel<T*, uint8_t*, const T*, Pool2dShape, bool>>(
         named<T>("max_pool2d_forward"), w.shape, priority, [w](Operands& o, auto run) {
           Pool2dShape const s = w.shape_of(o);
           T *const y = o.empty<T>(s.outputs()), *const x = o.values<T>(s.inputs());
           auto* const index = o.empty<uint8_t>(s.outputs());
-          return [=] { run(y, index, static_cast<const T*>(x), s); };
+          return [=] { run(y, index, static_cast<const T*>(x), s, false); };
         }));
     cases.push_back(make_case<Kernel<T*, const T*, const uint8_t*, Pool2dShape>>(
         named<T>("max_pool2d_backward"), w.shape, priority, [w](Operands& o, auto run) {

@@ -15,6 +15,7 @@ class Fuser {
     repeat([this](size_t i) { return norm_into_dense(i); });
     repeat([this](size_t i) { return sum_into_convolution(i); });
     repeat([this](size_t i) { return relu_into_maker(i); });
+    for (size_t i = 0; i < graph_.operators.size(); ++i) relu_behind_pooling(i);
   }
 
  private:
@@ -119,6 +120,20 @@ class Fuser {
     int const maker = only_for(static_cast<int>(i), o.inputs[0]);
     if (maker < 0 || (!at(maker).as<Convolution>() && !at(maker).as<Dense>() && !at(maker).as<Affine>())) return false;
     return merge(maker, i, at(maker).residual);
+  }
+
+  /// max(ReLU(x)) = ReLU(max(x)), which pooling computes on the way: no pass over x, and no signs of it to keep.
+  void relu_behind_pooling(size_t i) {
+    Operator& o = graph_.operators[i];
+    const MaxPool* const pool = o.as<MaxPool>();
+    int const maker = pool ? graph_.maker(o.inputs[0]) : -1;
+    if (maker < 0 || !at(maker).relu || graph_.readers(o.inputs[0]).size() != 1 ||
+        pool->shape.kernel_h * pool->shape.kernel_w > no_tap)
+      return;
+    if (auto const* const affine = at(maker).as<Affine>(); affine && !affine->scale.defined()) return;  // a pass anyway
+    at(maker).relu = false;
+    std::erase(at(maker).fused, "relu");
+    o.relu = true;
   }
 
   Graph& graph_;

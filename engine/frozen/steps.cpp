@@ -15,7 +15,7 @@ template <class T>
 const Kernel<T*, const T*, const uint32_t*, const float*, bool, int64_t, int64_t, int64_t, int64_t>
     affine_relu_backward{"affine_relu_backward", dtype_of<T>};
 template <class T>
-const Kernel<T*, uint8_t*, const T*, Pool2dShape> max_forward{"max_pool2d_forward", dtype_of<T>};
+const Kernel<T*, uint8_t*, const T*, Pool2dShape, bool> max_forward{"max_pool2d_forward", dtype_of<T>};
 template <class T>
 const Kernel<T*, const T*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", dtype_of<T>};
 template <class T>
@@ -40,10 +40,12 @@ class AffineStep final : public Step {
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
     y_ = p.write(operator_.output);
     if (operator_.relu) signs_ = p.keep(bytes_of_signs(y_));
+    if (normalises_images()) widen(p.batch());
   }
   size_t kept_bytes() const override { return operator_.relu ? bytes_of_signs(y_) : 0; }
   void forward(const Memory& m) override {
     void* const signs = operator_.relu && m.backward_follows ? m.at(signs_) : nullptr;
+    if (pixels_ > 1) return affine_relu(m, wide(y_), nullptr, wide(x_), widened_, false);
     if (operator_.residual < 0) return affine_relu(m, y_, signs, x_, affine_, operator_.relu);
     affine_relu(m, y_, nullptr, x_, affine_, false);
     affine_relu_gradient(m, {y_, true}, residual_, nullptr);
@@ -58,6 +60,8 @@ class AffineStep final : public Step {
   }
   void backward(const Memory& m) override {
     const void* const signs = operator_.relu ? m.at(signs_) : nullptr;
+    if (pixels_ > 1 && dy_.dense() && dx_.place.dense())
+      return affine_relu_gradient(m, {wide(dx_.place), dx_.adds}, wide(dy_), nullptr, widened_.scale);
     if (operator_.residual < 0) return affine_relu_gradient(m, dx_, dy_, signs, affine_.scale);
     if (signs) affine_relu_gradient(m, {dy_, false}, dy_, signs);
     passed_on_.run(m);
@@ -65,7 +69,31 @@ class AffineStep final : public Step {
   }
 
  private:
+  bool normalises_images() const {
+    return affine_.scale.defined() && !operator_.relu && operator_.residual < 0 && x_.dense() && y_.dense() &&
+           x_.columns < few;
+  }
+  /// Kernels take a row's channels into vectors; images have one or three, so several pixels become one row.
+  void widen(int64_t batch) {
+    for (int64_t k = 1; k <= most_pixels; ++k)
+      if (x_.rows / batch % k == 0) pixels_ = k;
+    auto const repeated = [this](const Tensor& t) {
+      std::vector<float> const once = t.to_host<float>();
+      std::vector<float> all;
+      for (int64_t k = 0; k < pixels_; ++k) all.insert(all.end(), once.begin(), once.end());
+      return Tensor::from(all, {pixels_ * x_.columns}, t.device());
+    };
+    widened_ = {repeated(affine_.scale), repeated(affine_.shift)};
+  }
+  Place wide(Place p) const {
+    p.rows /= pixels_, p.columns *= pixels_, p.pitch *= pixels_;
+    return p;
+  }
+
+  static constexpr int64_t few = 8, most_pixels = 256;
   const Affine& affine_;
+  Affine widened_;
+  int64_t pixels_ = 1;
   Place x_, y_, residual_, dy_;
   Planner::Target dx_;
   Buffer signs_ = -1;
@@ -78,7 +106,7 @@ class MaxPoolStep final : public WritingStep {
   size_t kept_bytes() const override { return static_cast<size_t>(shape_.outputs()); }
   void forward(const Memory& m) override {
     with_type(y_.dtype, [&]<class T>(T) {
-      max_forward<T>(m.stream(), m.at<T>(y_), static_cast<uint8_t*>(m.at(index_)), m.at<T>(x_), shape_);
+      max_forward<T>(m.stream(), m.at<T>(y_), static_cast<uint8_t*>(m.at(index_)), m.at<T>(x_), shape_, operator_.relu);
     });
   }
 

@@ -7,7 +7,7 @@ namespace mith {
 namespace {
 
 template <class T>
-const Kernel<T*, uint8_t*, const T*, Pool2dShape> max_forward{"max_pool2d_forward", dtype_of<T>};
+const Kernel<T*, uint8_t*, const T*, Pool2dShape, bool> max_forward{"max_pool2d_forward", dtype_of<T>};
 template <class T>
 const Kernel<T*, const T*, const uint8_t*, Pool2dShape> max_backward{"max_pool2d_backward", dtype_of<T>};
 template <class T>
@@ -71,7 +71,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
   node.index = Tensor::empty(y.shape(), DType::u8, x.device());
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    max_forward<T>(x.stream(), y.data<T>(), node.index.data<uint8_t>(), x.data<T>(), node.shape);
+    max_forward<T>(x.stream(), y.data<T>(), node.index.data<uint8_t>(), x.data<T>(), node.shape, false);
   });
   return record(y, {x}, std::move(node));
 }

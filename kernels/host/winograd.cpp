@@ -171,14 +171,17 @@ inline void launch_winograd(const Stream& stream, Conv2dProblem p, const float* 
   Output const out{y, p.epilogue, s.o};
   clear_sign_bits(out, p.rows());
   Panels const panels(s.o);
-  // As many blocks for every worker, of whole register tiles.
+  // As many blocks for every worker, of whole register tiles; each goes to who is free.
   int64_t const unit = 12, workers = threads();
   int64_t const least = native::round_up((all.count() + winograd::block_tiles - 1) / winograd::block_tiles, workers);
   int64_t const step = native::round_up((all.count() + least - 1) / least, unit);
   int64_t const blocks = (all.count() + step - 1) / step;
-  on_workers(blocks, [&](int index, int count) {
+  int64_t next = 0;
+  on_workers(blocks, [&](int index, int) {
     WinogradScratch const own(scratch + index * winograd::worker_floats(s.c), s.c);
-    for (int64_t block : part(blocks, index, count, 1)) {
+    while (true) {
+      int64_t const block = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+      if (block >= blocks) return;
       int64_t const first = block * step, last = first + step < all.count() ? first + step : all.count();
       transform_inputs(all, x, first, last, own.inputs);
       for (int64_t panel = 0; panel < panels.count; ++panel) {

@@ -2,6 +2,7 @@
 //
 // The maximum clamps coordinates into the image instead of testing them: a clamped tap repeats an edge element that
 // belongs to the window anyway and comes in the same order, so neither the maximum nor the first holder of it changes.
+// A ReLU behind the maximum costs no pass and keeps nothing: the index says where there is no gradient.
 // Backward gathers: an input pixel looks at the windows that contain it, one if they do not overlap. Nothing is written
 // twice, nothing needs zeroing, and sums have one order on every device.
 #include "kernels/map/pool.h"
@@ -58,8 +59,8 @@ MITH_DEVICE int64_t output_offset(const Pool2d& p, int32_t image, int32_t row, i
   return ((int64_t(image) * p.oh + row) * p.ow + column) * p.c;
 }
 
-/// Max pooling with a window fixed at compile time. `index` receives the tap that won.
-template <class T, int KH, int KW>
+/// Max pooling with a window fixed at compile time. `index` receives the tap that won; with a ReLU zero is in the race.
+template <class T, int KH, int KW, bool relu>
 __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ index, const T* __restrict__ x, Pool2d p,
                                    int64_t pixels) {
   for (auto pixel : grid_rows(pixels)) {
@@ -74,10 +75,10 @@ __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ inde
       tap[k] = (row - top) * KW + column - left;
     }
     for (auto c : row_cols(p.c)) {
-      Arithmetic<T> best = x[at[0] + c];
-      int32_t winner = tap[0];
+      Arithmetic<T> best = relu ? Arithmetic<T>(0) : Arithmetic<T>(x[at[0] + c]);
+      int32_t winner = relu ? int32_t(no_tap) : tap[0];
       MITH_UNROLL
-      for (int k = 1; k < KH * KW; ++k) {
+      for (int k = relu ? 0 : 1; k < KH * KW; ++k) {
         Arithmetic<T> const v = x[at[k] + c];
         bool const better = (v > best) | is_nan(v);
         best = better ? v : best;
@@ -90,7 +91,7 @@ __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ inde
 }
 
 /// Any window: the output row itself holds the best so far.
-template <class T>
+template <class T, bool relu>
 __global__ void max_pool2d_forward_any(T* __restrict__ y, uint8_t* __restrict__ index, const T* __restrict__ x,
                                        Pool2d p, int64_t pixels) {
   for (auto pixel : grid_rows(pixels)) {
@@ -105,10 +106,10 @@ __global__ void max_pool2d_forward_any(T* __restrict__ y, uint8_t* __restrict__ 
         uint8_t const tap = static_cast<uint8_t>((row - top) * p.kernel_w + column - left);
         int64_t const from = input_offset(p, o.image, row, column);
         for (auto c : row_cols(p.c)) {
-          Arithmetic<T> const v = x[from + c];
-          bool const better = first | (v > y[to + c]) | is_nan(v);
-          y[to + c] = T(better ? v : y[to + c]);
-          index[to + c] = better ? tap : index[to + c];
+          Arithmetic<T> const v = x[from + c], best = relu && first ? Arithmetic<T>(0) : Arithmetic<T>(y[to + c]);
+          bool const better = (first & !relu) | (v > best) | is_nan(v);
+          y[to + c] = T(better ? v : best);
+          index[to + c] = better ? tap : relu && first ? no_tap : index[to + c];
         }
       }
     }
@@ -224,18 +225,24 @@ __global__ void avg_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy
 
 // Launchers.
 
-template <class T>
-void launch_max_pool2d_forward(const Stream& stream, T* y, uint8_t* index, const T* x, Pool2dShape s) {
+template <class T, bool relu>
+void launch_max_pool2d_forward_as(const Stream& stream, T* y, uint8_t* index, const T* x, const Pool2dShape& s) {
   int64_t const pixels = s.n * s.oh * s.ow;
   if (pixels == 0) return;
   Pool2d const p(s, "max_pool2d_forward");
   Work const work{"max_pool2d_forward", pixels, bytes_of<T>(1, s.inputs() + s.outputs()) + s.outputs()};
   if (s.kernel_h == 2 && s.kernel_w == 2)
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 2, 2>, y, index, x, p, pixels);
+    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 2, 2, relu>, y, index, x, p, pixels);
   else if (s.kernel_h == 3 && s.kernel_w == 3)
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 3, 3>, y, index, x, p, pixels);
+    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 3, 3, relu>, y, index, x, p, pixels);
   else
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward_any<T>, y, index, x, p, pixels);
+    launch_rows_cols(stream, work, s.c, max_pool2d_forward_any<T, relu>, y, index, x, p, pixels);
+}
+
+template <class T>
+void launch_max_pool2d_forward(const Stream& stream, T* y, uint8_t* index, const T* x, Pool2dShape s, bool relu) {
+  relu ? launch_max_pool2d_forward_as<T, true>(stream, y, index, x, s)
+       : launch_max_pool2d_forward_as<T, false>(stream, y, index, x, s);
 }
 
 /// True if every input belongs to exactly one window.

@@ -13,4 +13,8 @@ struct Pool2dShape {
   int64_t outputs() const { return n * oh * ow * c; }
 };
 
+/// What max pooling with a ReLU behind it keeps where the maximum is not positive: a tap that no window has, so that
+/// nothing gets a gradient. For windows of less than 256 elements.
+constexpr uint8_t no_tap = 255;
+
 }  // namespace mith
