@@ -2,10 +2,12 @@
 //
 // The maximum clamps coordinates into the image instead of testing them: a clamped tap repeats an edge element that
 // belongs to the window anyway and comes in the same order, so neither the maximum nor the first holder of it changes.
-// A ReLU behind the maximum costs no pass and keeps nothing: the index says where there is no gradient.
+// A ReLU behind the maximum keeps nothing: the index says where there is no gradient.
 // Backward gathers: an input pixel looks at the windows that contain it, one if they do not overlap. Nothing is written
 // twice, nothing needs zeroing, and sums have one order on every device.
 #include "kernels/map/pool.h"
+
+#include <limits>
 
 #include "kernels/launch/bytes.h"
 #include "kernels/launch/divide.h"
@@ -59,10 +61,10 @@ MITH_DEVICE int64_t output_offset(const Pool2d& p, int32_t image, int32_t row, i
   return ((int64_t(image) * p.oh + row) * p.ow + column) * p.c;
 }
 
-/// Max pooling with a window fixed at compile time. `index` receives the tap that won; with a ReLU zero is in the race.
-template <class T, int KH, int KW, bool relu>
+/// Max pooling with a window fixed at compile time. `index` receives the tap that won.
+template <class T, int KH, int KW>
 __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ index, const T* __restrict__ x, Pool2d p,
-                                   int64_t pixels) {
+                                   bool relu, Arithmetic<T> floor, int64_t pixels) {
   for (auto pixel : grid_rows(pixels)) {
     Pixel const o = locate(pixel, p.by_ow, p.by_oh);
     int32_t const top = o.row * p.stride_h - p.pad_h, left = o.column * p.stride_w - p.pad_w;
@@ -74,11 +76,14 @@ __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ inde
       at[k] = input_offset(p, o.image, row, column);
       tap[k] = (row - top) * KW + column - left;
     }
+    int32_t const nobody = relu ? no_tap : tap[0];
     for (auto c : row_cols(p.c)) {
-      Arithmetic<T> best = relu ? Arithmetic<T>(0) : Arithmetic<T>(x[at[0] + c]);
-      int32_t winner = relu ? int32_t(no_tap) : tap[0];
+      Arithmetic<T> const first = x[at[0] + c];  // outside the loop, or GCC does not unroll nine of them in time
+      bool const stands = (first > floor) | is_nan(first);
+      Arithmetic<T> best = stands ? first : floor;
+      int32_t winner = stands ? tap[0] : nobody;
       MITH_UNROLL
-      for (int k = relu ? 0 : 1; k < KH * KW; ++k) {
+      for (int k = 1; k < KH * KW; ++k) {
         Arithmetic<T> const v = x[at[k] + c];
         bool const better = (v > best) | is_nan(v);
         best = better ? v : best;
@@ -91,9 +96,9 @@ __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ inde
 }
 
 /// Any window: the output row itself holds the best so far.
-template <class T, bool relu>
+template <class T>
 __global__ void max_pool2d_forward_any(T* __restrict__ y, uint8_t* __restrict__ index, const T* __restrict__ x,
-                                       Pool2d p, int64_t pixels) {
+                                       Pool2d p, bool relu, Arithmetic<T> floor, int64_t pixels) {
   for (auto pixel : grid_rows(pixels)) {
     Pixel const o = locate(pixel, p.by_ow, p.by_oh);
     int32_t const top = o.row * p.stride_h - p.pad_h, left = o.column * p.stride_w - p.pad_w;
@@ -106,10 +111,11 @@ __global__ void max_pool2d_forward_any(T* __restrict__ y, uint8_t* __restrict__ 
         uint8_t const tap = static_cast<uint8_t>((row - top) * p.kernel_w + column - left);
         int64_t const from = input_offset(p, o.image, row, column);
         for (auto c : row_cols(p.c)) {
-          Arithmetic<T> const v = x[from + c], best = relu && first ? Arithmetic<T>(0) : Arithmetic<T>(y[to + c]);
-          bool const better = (first & !relu) | (v > best) | is_nan(v);
+          Arithmetic<T> const v = x[from + c], best = first ? floor : Arithmetic<T>(y[to + c]);
+          uint8_t const winner = !first ? index[to + c] : relu ? no_tap : tap;
+          bool const better = (v > best) | is_nan(v);
           y[to + c] = T(better ? v : best);
-          index[to + c] = better ? tap : relu && first ? no_tap : index[to + c];
+          index[to + c] = better ? tap : winner;
         }
       }
     }
@@ -225,24 +231,17 @@ __global__ void avg_pool2d_backward(T* __restrict__ dx, const T* __restrict__ dy
 
 // Launchers.
 
-template <class T, bool relu>
-void launch_max_pool2d_forward_as(const Stream& stream, T* y, uint8_t* index, const T* x, const Pool2dShape& s) {
+template <class T>
+void launch_max_pool2d_forward(const Stream& stream, T* y, uint8_t* index, const T* x, Pool2dShape s, bool relu) {
   int64_t const pixels = s.n * s.oh * s.ow;
   if (pixels == 0) return;
   Pool2d const p(s, "max_pool2d_forward");
   Work const work{"max_pool2d_forward", pixels, bytes_of<T>(1, s.inputs() + s.outputs()) + s.outputs()};
-  if (s.kernel_h == 2 && s.kernel_w == 2)
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 2, 2, relu>, y, index, x, p, pixels);
-  else if (s.kernel_h == 3 && s.kernel_w == 3)
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward<T, 3, 3, relu>, y, index, x, p, pixels);
-  else
-    launch_rows_cols(stream, work, s.c, max_pool2d_forward_any<T, relu>, y, index, x, p, pixels);
-}
-
-template <class T>
-void launch_max_pool2d_forward(const Stream& stream, T* y, uint8_t* index, const T* x, Pool2dShape s, bool relu) {
-  relu ? launch_max_pool2d_forward_as<T, true>(stream, y, index, x, s)
-       : launch_max_pool2d_forward_as<T, false>(stream, y, index, x, s);
+  auto const floor = relu ? Arithmetic<T>(0) : -std::numeric_limits<Arithmetic<T>>::infinity();
+  auto* const kernel = s.kernel_h == 2 && s.kernel_w == 2   ? max_pool2d_forward<T, 2, 2>
+                       : s.kernel_h == 3 && s.kernel_w == 3 ? max_pool2d_forward<T, 3, 3>
+                                                            : max_pool2d_forward_any<T>;
+  launch_rows_cols(stream, work, s.c, kernel, y, index, x, p, relu, floor, pixels);
 }
 
 /// True if every input belongs to exactly one window.
