@@ -5,9 +5,9 @@
 #include "kernels/launch/table.h"
 #include "kernels/map/activation.h"
 #include "kernels/map/depth_to_space.h"
-#include "kernels/map/pool.h"
 #include "kernels/providers/fixed_weights.h"
 #include "kernels/row/column_groups.h"
+#include "tests/pool_windows.h"
 #include "tests/provider_fixtures.h"
 
 using namespace mith;
@@ -185,13 +185,9 @@ TEST_CASE("pixels of bf16 spread as those of f32") {
 }
 
 TEST_CASE("max pooling of bf16 takes the taps that f32 takes") {
-  struct Window {
-    int64_t kernel, stride, pad;
-  };
-  for (Window const w : {Window{2, 2, 0}, Window{3, 2, 1}, Window{4, 4, 0}}) {
+  for (PoolWindow const w : {PoolWindow{2, 2, 0}, PoolWindow{3, 2, 1}, PoolWindow{4, 4, 0}}) {
     CAPTURE(w.kernel);
-    int64_t const n = 2, h = 8, c = 70, out = (h + 2 * w.pad - w.kernel) / w.stride + 1;
-    Pool2dShape const s{n, h, h, c, out, out, w.kernel, w.kernel, w.stride, w.stride, w.pad, w.pad};
+    Pool2dShape const s = w.over(2, 8, 70);
     auto const x = rounded_normals(s.inputs(), 7), dy = rounded_normals(s.outputs(), 8);
     auto const forward = [&]<class T>(T, void* y, void* index) {
       Buffer const in(as<T>(x));

@@ -6,8 +6,8 @@
 
 #include "kernels/launch/table.h"
 #include "kernels/map/depth_to_space.h"
-#include "kernels/map/pool.h"
 #include "tests/guarded.h"
+#include "tests/pool_windows.h"
 
 using namespace mith;
 
@@ -131,13 +131,10 @@ TEST_CASE("affine_relu keeps NaN") {
 }
 
 TEST_CASE("max pooling with a ReLU behind it is pooling behind a ReLU, and so is its gradient") {
-  struct Window {
-    int64_t kernel, stride, pad;
-  };
-  for (Window const w : {Window{2, 2, 0}, Window{3, 2, 1}, Window{4, 3, 1}}) {
+  for (PoolWindow const w : {PoolWindow{2, 2, 0}, PoolWindow{3, 2, 1}, PoolWindow{4, 3, 1}}) {
     CAPTURE(w.kernel);
-    int64_t const n = 2, h = 9, c = 21, out = (h + 2 * w.pad - w.kernel) / w.stride + 1;
-    Pool2dShape const s{n, h, h, c, out, out, w.kernel, w.kernel, w.stride, w.stride, w.pad, w.pad};
+    int64_t const n = 2, h = 9, c = 21;
+    Pool2dShape const s = w.over(n, h, c);
     auto const outputs = static_cast<size_t>(s.outputs());
     // Most windows have no positive element; some have a zero or NaN for their maximum.
     Values values(static_cast<size_t>(s.inputs())), slopes(outputs);

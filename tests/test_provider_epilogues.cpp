@@ -100,9 +100,11 @@ TEST_CASE("epilogues of convolutions, every combination, exactly") {
   for (auto const& shape : shapes) {
     auto const data = conv_data<float>(shape, true);
     for (auto pass : passes) {
-      Conv2dProblem p{.pass = pass, .fixed_weights = pass == ConvPass::forward, .shape = shape};
-      auto const plain = run_conv("reference", p, data);
-      for (int pieces = 0; pieces < 256; ++pieces) {
+      auto const plain = run_conv("reference", {.pass = pass, .shape = shape}, data);
+      // Fixed weights, which only forward takes another way, share the loop: in the upper half of the numbers.
+      for (int number = 0; number < (pass == ConvPass::forward ? 512 : 256); ++number) {
+        int const pieces = number % 256;
+        Conv2dProblem p{.pass = pass, .fixed_weights = number >= 256, .shape = shape};
         EpilogueData const e(pieces, p.rows(), p.columns());
         for (auto const& name : conv_names()) {
           CAPTURE(name);
@@ -120,7 +122,6 @@ TEST_CASE("epilogues of convolutions, every combination, exactly") {
             return true;
           });
         }
-        p.epilogue = {};
       }
     }
   }
