@@ -28,8 +28,9 @@ Conv2dProblem problem(int64_t images, ConvPass pass) {
           .shape = {.n = images, .h = 6, .w = 6, .c = 48, .o = 48, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1}};
 }
 
-Work convolution(int64_t images, ConvPass pass) {
-  Conv2dProblem const p = problem(images, pass);
+Work convolution(int64_t images, ConvPass pass, bool fixed = false) {
+  Conv2dProblem p = problem(images, pass);
+  p.fixed_weights = fixed;
   Conv2dShape const& s = p.shape;
   bool const forward = pass == ConvPass::forward;
   return {describe(p), s.weights(), forward ? s.inputs() : s.outputs(), forward ? s.outputs() : s.inputs(),
@@ -110,6 +111,20 @@ TEST_CASE("oneDNN packs fixed weights once, and not for every batch size") {
   fill_bytes(stream(), w.data(), 0, static_cast<size_t>(eight.weights) * sizeof(float));
   CHECK(result(eight, w) == of_eight);
   CHECK(result(three, w) == of_three);
+}
+
+TEST_CASE("the native provider transforms fixed filters once, for every batch size") {
+  if (device_under_test() != Device::cpu) return;
+  Forced const forced("conv2d", "native");
+  Work const eight = convolution(8, ConvPass::forward, true), three = convolution(3, ConvPass::forward, true);
+  Buffer const w(normals<float>(eight.weights, 54));
+  FixedWeights fixed({w.data()});
+  FixedWeights::Use const use(&fixed);
+  auto const of_eight = result(eight, w), of_three = result(three, w);
+  fill_bytes(stream(), w.data(), 0, static_cast<size_t>(eight.weights) * sizeof(float));
+  CHECK(result(eight, w) == of_eight);
+  CHECK(result(three, w) == of_three);
+  CHECK(fixed.forms() == 1);
 }
 
 TEST_CASE("a use ends with its scope, and one within another gives way to it again") {

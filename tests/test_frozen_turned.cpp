@@ -55,7 +55,7 @@ TEST_CASE("the turned convolution is the input gradient") {
     Values const wanted = convolved(ConvPass::input_gradient, s,
                                     {Values(drawn.x.size()), Values(drawn.w.begin(), drawn.w.end()), gradient});
 
-    auto const t = frozen::turned(s, Tensor::from(drawn.w, {s.o, s.kh, s.kw, s.c / s.groups}));
+    auto const t = frozen::turned(s, Tensor::from(drawn.w, {s.o, s.kh, s.kw, s.c / s.groups}), DType::bf16);
     REQUIRE(t.weight.defined());
     REQUIRE(t.shape.inputs() == s.outputs());
     auto const turned = t.weight.to_host<float>();
@@ -82,5 +82,9 @@ TEST_CASE("the turned convolution is the input gradient") {
 TEST_CASE("what would not pay is not turned") {
   Tensor const weight = Tensor::zeros({8, 3, 3, 8});
   for (Conv2dShape const& s : {square(1, 8, 8, 8, 8, 3, 2, 0), square(1, 8, 8, 8, 8, 3, 1, 3)})
-    CHECK(!frozen::turned(s, weight).weight.defined());
+    CHECK(!frozen::turned(s, weight, DType::f32).weight.defined());
+  Conv2dShape const stem = square(1, 16, 16, 3, 16, 7, 2, 3);
+  Tensor const filters = Tensor::zeros({16, 7, 7, 3});
+  CHECK(frozen::turned(stem, filters, DType::f32).weight.defined() == (isa_level() != 3));
+  CHECK(frozen::turned(stem, filters, DType::bf16).weight.defined());
 }

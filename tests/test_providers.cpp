@@ -405,6 +405,11 @@ TEST_CASE("the static policy and forced providers") {
   CHECK(choose(device_under_test(), f32).name() == *first);
   CHECK(choose(device_under_test(), f64).name() == "reference");
 
+  auto fixed = f32;
+  fixed.fixed_weights = true;
+  bool const by_winograd = device_under_test() == Device::cpu && isa_level() == 3;
+  CHECK(choose(device_under_test(), fixed).name() == (by_winograd ? "native" : *first));
+
   CHECK_THROWS_AS(force_provider("conv3d", "native"), UsageError);
   CHECK_THROWS_AS(force_provider("conv2d", "abacus"), UsageError);
   CHECK_THROWS_WITH_AS(force_provider("all", "abacus"), doctest::Contains("native, reference"), UsageError);

@@ -15,6 +15,7 @@ std::unique_ptr<frozen::Graph> graph_of(Network& network, DType precision) {
   auto graph = std::make_unique<frozen::Graph>(frozen::trace(network));
   frozen::fuse(*graph);
   if (precision == DType::bf16) frozen::narrow(*graph);
+  frozen::turn(*graph);
   return graph;
 }
 

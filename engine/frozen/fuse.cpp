@@ -127,7 +127,7 @@ class Fuser {
     Operator& o = graph_.operators[i];
     const MaxPool* const pool = o.as<MaxPool>();
     int const maker = pool ? graph_.maker(o.inputs[0]) : -1;
-    if (maker < 0 || !at(maker).relu || graph_.readers(o.inputs[0]).size() != 1 ||
+    if (maker < 0 || !at(maker).relu || graph_.readers(o.inputs[0]).size() != 1 || o.inputs[0] == graph_.logits ||
         pool->shape.kernel_h * pool->shape.kernel_w > no_tap)
       return;
     if (auto const* const affine = at(maker).as<Affine>(); affine && !affine->scale.defined()) return;  // a pass anyway
@@ -161,10 +161,6 @@ Tensor floats(const std::vector<double>& values, const Shape& shape, Device devi
   return Tensor::from(values, shape, device).cast(DType::f32);
 }
 
-void fuse(Graph& graph) {
-  Fuser(graph).run();
-  for (Operator& o : graph.operators)
-    if (auto* const conv = o.as<Convolution>()) conv->turned = turned(conv->shape, conv->weight);
-}
+void fuse(Graph& graph) { Fuser(graph).run(); }
 
 }  // namespace mith::frozen

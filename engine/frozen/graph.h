@@ -117,15 +117,19 @@ constexpr int64_t traced_images = 2;  ///< in the one pass that is traced
 /// it computes beside the images must be the same for every image.
 Graph trace(Network&);
 
-/// The input gradient of a convolution as one of stride 1; without weights where that is none, or does not pay.
-Turned turned(const Conv2dShape&, const Tensor& weight);
-
-/// Folds batch norms into the convolutions before or the dense layers behind them, and lets convolutions add residuals
-/// and apply ReLUs.
+/// Folds batch norms into the convolutions before or the dense layers behind them, lets convolutions add residuals and
+/// apply ReLUs, and moves ReLUs behind max-pools.
 void fuse(Graph&);
 
 /// Lets products, and the passes between them, read and write bf16 where they have such a form, and casts at the
 /// borders. What makes the logits stays f32, and so do the images up to the first product.
 void narrow(Graph&);
+
+/// The input gradient of a convolution in this type as one of stride 1; without weights where that is none, or does not
+/// pay.
+Turned turned(const Conv2dShape&, const Tensor& weight, DType);
+
+/// Turns the convolutions of a graph whose values have their types.
+void turn(Graph&);
 
 }  // namespace mith::frozen

@@ -40,7 +40,7 @@ class AffineStep final : public Step {
     if (operator_.residual >= 0) residual_ = p.read(operator_.residual);
     y_ = p.write(operator_.output);
     if (operator_.relu) signs_ = p.keep(bytes_of_signs(y_));
-    if (normalises_images()) widen(p.batch());
+    if (is_narrow_scaling()) widen(p.batch());
   }
   size_t kept_bytes() const override { return operator_.relu ? bytes_of_signs(y_) : 0; }
   void forward(const Memory& m) override {
@@ -69,7 +69,7 @@ class AffineStep final : public Step {
   }
 
  private:
-  bool normalises_images() const {
+  bool is_narrow_scaling() const {
     return affine_.scale.defined() && !operator_.relu && operator_.residual < 0 && x_.dense() && y_.dense() &&
            x_.columns < few;
   }

@@ -1,6 +1,7 @@
 // 3x3 convolutions of stride 1 by Winograd's minimal filtering F(2x2, 3x3) (Lavin & Gray 2016, arXiv 1509.09308,
 // section 4.1): y = A^T [ (G g G^T) . (B^T d B) ] A, 16 products for four results where the definition has 36. The
-// products of all channels are matrix products, one for each of the 16 places of a tile.
+// products of all channels are matrix products, one for each of the 16 places of a tile. Infinite inputs
+// give NaN, and huge ones may overflow in sums that the definition does not have.
 #include "kernels/providers/winograd.h"
 #include "kernels/host/gemm.h"
 
@@ -171,7 +172,8 @@ inline void launch_winograd(const Stream& stream, Conv2dProblem p, const float* 
   Output const out{y, p.epilogue, s.o};
   clear_sign_bits(out, p.rows());
   Panels const panels(s.o);
-  // As many blocks for every worker, of whole register tiles; each goes to who is free.
+  // About as many blocks for every worker, of whole register tiles if those have up to 12 rows; each goes to who is
+  // free.
   int64_t const unit = 12, workers = threads();
   int64_t const least = native::round_up((all.count() + winograd::block_tiles - 1) / winograd::block_tiles, workers);
   int64_t const step = native::round_up((all.count() + least - 1) / least, unit);

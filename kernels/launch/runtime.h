@@ -35,7 +35,7 @@ void synchronize(const Stream&);
 /// x86-64 level (2, 3 or 4) whose kernels run here: the processor's, capped by the environment's MITH_ISA.
 int isa_level();
 
-/// Worker threads of the cpu device.
+/// Worker threads of the cpu device. Scratch is sized by them when it is planned, and does not serve more later.
 int threads();
 void set_threads(int count);
 

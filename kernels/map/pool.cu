@@ -61,7 +61,8 @@ MITH_DEVICE int64_t output_offset(const Pool2d& p, int32_t image, int32_t row, i
   return ((int64_t(image) * p.oh + row) * p.ow + column) * p.c;
 }
 
-/// Max pooling with a window fixed at compile time. `index` receives the tap that won.
+/// Max pooling with a window fixed at compile time. `index` receives the tap that won. `floor`, from which the search
+/// goes up, is an argument because GCC does not vectorize where it can work it out from `relu`.
 template <class T, int KH, int KW>
 __global__ void max_pool2d_forward(T* __restrict__ y, uint8_t* __restrict__ index, const T* __restrict__ x, Pool2d p,
                                    bool relu, Arithmetic<T> floor, int64_t pixels) {

@@ -27,9 +27,10 @@ FixedWeights::Packed FixedWeights::find(const void* weights, int layout, size_t 
   if (!in_use) return {};
   auto const known = in_use->packed_.find(weights);
   if (known == in_use->packed_.end()) return {};
-  auto const [place, fresh] = known->second.try_emplace(layout, nullptr);
-  if (fresh) place->second = raw_allocate(Device::cpu, bytes, "packed weights");
-  return {place->second, fresh};
+  void*& form = known->second[layout];
+  bool const fresh = !form;
+  if (fresh) form = raw_allocate(Device::cpu, bytes, "packed weights");  // may throw, and be tried again
+  return {form, fresh};
 }
 
 size_t FixedWeights::forms() const {

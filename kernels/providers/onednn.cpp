@@ -358,8 +358,8 @@ class OnednnConv2d final : public Conv2dProvider {
     return plan(p) != nullptr;
   }
   bool recommended(const Conv2dProblem& p) const override {
-    // Twice its speed for 64 to 512 channels at 28 to 7 pixels on AVX2; with AVX-512 not measured.
-    if (winograd::takes(p) && isa_level() < 4) return false;
+    // Twice its speed for 64 to 512 channels at 28 to 7 pixels on AVX2; elsewhere not measured.
+    if (winograd::takes(p) && isa_level() == 3) return false;
     // With few input channels its input gradient is slow: 28x28x1 <- 32 of batch 64 takes 2.2 ms on one core against
     // 0.76 natively, 28x28x3 <- 32 takes 4.1 against 2.2, a 7x7 stem at 112x112x3 11.6 against 4.7. Everywhere else
     // (forward and weight gradient of one channel included, at 0.48 against 0.61 ms and 0.35 against 0.73) it is ahead.

@@ -5,12 +5,13 @@
 
 namespace mith::winograd {
 
-/// Whether the native provider convolves so on the cpu. Weights that change would be transformed on every call.
+/// Whether the native provider convolves so on the cpu, in f32. Weights that change would be transformed on every call.
 constexpr bool takes(const Conv2dProblem& p) {
   Conv2dShape const& s = p.shape;
   bool const small_steps = s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
-  return p.fixed_weights && p.pass == ConvPass::forward && s.kh == 3 && s.kw == 3 && small_steps && s.groups == 1 &&
-         s.c % native::most_lanes == 0 && s.o % native::most_lanes == 0 && p.prologue.empty();
+  return p.dtype == DType::f32 && p.fixed_weights && p.pass == ConvPass::forward && s.kh == 3 && s.kw == 3 &&
+         small_steps && s.groups == 1 && s.c % native::most_lanes == 0 && s.o % native::most_lanes == 0 &&
+         p.prologue.empty();
 }
 
 /// A tile of F(2x2, 3x3) reads 4x4 pixels.
