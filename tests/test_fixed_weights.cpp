@@ -59,6 +59,23 @@ const std::vector<std::vector<Work>>& groups() {
   return all;
 }
 
+/// How many forms of its weights a provider makes for convolutions of two batch sizes, after which it must not read the
+/// weights themselves again.
+size_t forms_for_two_batches(const char* provider, bool problem_says_so) {
+  Forced const forced("conv2d", provider);
+  Work const eight = convolution(8, ConvPass::forward, problem_says_so);
+  Work const three = convolution(3, ConvPass::forward, problem_says_so);
+  Buffer const w(normals<float>(eight.weights, 54));
+  FixedWeights fixed({w.data()});
+  FixedWeights::Use const use(&fixed);
+  auto const of_eight = result(eight, w), of_three = result(three, w);
+  // What is broken here is the promise: whoever still reads the weights would give zeros.
+  fill_bytes(stream(), w.data(), 0, static_cast<size_t>(eight.weights) * sizeof(float));
+  CHECK(result(eight, w) == of_eight);
+  CHECK(result(three, w) == of_three);
+  return fixed.forms();
+}
+
 }  // namespace
 
 TEST_CASE("fixed weights give the same results to the last bit, also in another batch, pass or direction") {
@@ -101,30 +118,12 @@ TEST_CASE("other weights may change while some are fixed, and all may outside") 
 
 TEST_CASE("oneDNN packs fixed weights once, and not for every batch size") {
   if (device_under_test() != Device::cpu || !conv_supports("onednn", problem(8, ConvPass::forward))) return;
-  Forced const forced("conv2d", "onednn");
-  Work const eight = convolution(8, ConvPass::forward), three = convolution(3, ConvPass::forward);
-  Buffer const w(normals<float>(eight.weights, 54));
-  FixedWeights fixed({w.data()});
-  FixedWeights::Use const use(&fixed);
-  auto const of_eight = result(eight, w), of_three = result(three, w);
-  // What is broken here is the promise: whoever still reads the weights would give zeros.
-  fill_bytes(stream(), w.data(), 0, static_cast<size_t>(eight.weights) * sizeof(float));
-  CHECK(result(eight, w) == of_eight);
-  CHECK(result(three, w) == of_three);
+  forms_for_two_batches("onednn", false);
 }
 
 TEST_CASE("the native provider transforms fixed filters once, for every batch size") {
   if (device_under_test() != Device::cpu) return;
-  Forced const forced("conv2d", "native");
-  Work const eight = convolution(8, ConvPass::forward, true), three = convolution(3, ConvPass::forward, true);
-  Buffer const w(normals<float>(eight.weights, 54));
-  FixedWeights fixed({w.data()});
-  FixedWeights::Use const use(&fixed);
-  auto const of_eight = result(eight, w), of_three = result(three, w);
-  fill_bytes(stream(), w.data(), 0, static_cast<size_t>(eight.weights) * sizeof(float));
-  CHECK(result(eight, w) == of_eight);
-  CHECK(result(three, w) == of_three);
-  CHECK(fixed.forms() == 1);
+  CHECK(forms_for_two_batches("native", true) == 1);
 }
 
 TEST_CASE("a use ends with its scope, and one within another gives way to it again") {

@@ -48,8 +48,8 @@ bool is_pointwise(const Conv2dShape& s) {
 /// The native provider scatters the gradient of an image's stem with all lanes in use: 7x7 of stride 2 from 64 channels
 /// to 3 at 224 px takes 40 ms so on AVX2 and 61 turned; elsewhere not measured.
 bool pays(const Conv2dShape& s, DType dtype, Device device) {
-  bool const scatters = device == Device::cpu && isa_level() == 3 && native::input_gradient_scatters(s);
-  if (scatters && dtype == DType::f32 && s.groups == 1) return false;
+  bool const measured = device == Device::cpu && isa_level() == 3 && dtype == DType::f32;
+  if (measured && s.groups == 1 && native::input_gradient_scatters(s)) return false;
   bool const depthwise = s.groups == s.c && s.groups == s.o;
   if (s.stride_h == 1 && s.stride_w == 1) return depthwise || (s.groups == 1 && s.c >= few);
   return is_pointwise(s) || (s.stride_h == s.stride_w && s.groups == 1 && s.c < few && s.kh > 1 && s.kw > 1);
