@@ -12,19 +12,13 @@
 #include "engine/ops/arithmetic.h"
 #include "engine/train/trainer.h"
 #include "kernels/launch/runtime.h"
-#include "kernels/providers/provider.h"
+#include "tests/provider_fixtures.h"
 #include "tests/quick_attacks.h"
 #include "tests/toy.h"
 
 using namespace mith;
 
 namespace {
-
-/// Results are bit-identical under native providers.
-struct NativeProviders {
-  NativeProviders() { force_provider("all", "native"); }
-  ~NativeProviders() { clear_forced_providers(); }
-};
 
 /// Convolution, ReLU, pooling, batch norm, dense: one of each, and small, because thousands of passes go through it.
 class SmallNet final : public Network {
@@ -58,7 +52,7 @@ class SmallNet final : public Network {
 /// Trained once, for all tests, so that it gets most of the images right.
 Network& trained() {
   static auto const net = [] {
-    NativeProviders const native;
+    provider_tests::Forced const native("all", "native");
     auto fresh = std::make_unique<SmallNet>();
     auto const optimizer = make_adam(fresh->trainable());
     ToyImages const images({.n = 64});
@@ -179,7 +173,7 @@ TEST_CASE("every registered attack says what --help needs to know of it") {
 }
 
 TEST_CASE("every attack stays in its ball and in [0, 1]") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = images().all();
   for (const QuickAttack& row : present())
@@ -192,7 +186,7 @@ TEST_CASE("every attack stays in its ball and in [0, 1]") {
 }
 
 TEST_CASE("with no budget an attack changes nothing, or is refused") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = slice(images().all(), 0, 8);
   for (const QuickAttack& row : present()) {
@@ -211,7 +205,7 @@ TEST_CASE("with no budget an attack changes nothing, or is refused") {
 }
 
 TEST_CASE("the same seed gives the same bytes") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = images().all();
   int const before = threads();
@@ -234,7 +228,7 @@ TEST_CASE("the same seed gives the same bytes") {
 }
 
 TEST_CASE("the same bytes from one thread and from three, with images enough for each") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   SmallNet net(64);
   NetworkClassifier model(net);
   Batch const b = ToyImages({.n = 16, .side = 64}).all();  // launches are cut from 2 x 16384 elements on
@@ -254,7 +248,7 @@ TEST_CASE("the same bytes from one thread and from three, with images enough for
 }
 
 TEST_CASE("what happens to an image depends neither on its batch nor on its place in it") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = images().all();
   std::vector<int64_t> backwards(n);
@@ -282,7 +276,7 @@ TEST_CASE("what happens to an image depends neither on its batch nor on its plac
 }
 
 TEST_CASE("evaluation leaves images alone that were wrong, and every success is found again") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch b = images().all();
   auto labels = b.y.to_host<int32_t>();
@@ -320,7 +314,7 @@ TEST_CASE("evaluation leaves images alone that were wrong, and every success is 
 }
 
 TEST_CASE("a network without a gradient gives no NaN") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   SmallNet flat;
   for (auto const& [name, parameter] : flat.parameters())
     if (name.starts_with("fc")) parameter->value.copy_from(Tensor::zeros(parameter->value.shape()));
@@ -339,7 +333,7 @@ TEST_CASE("a network without a gradient gives no NaN") {
 }
 
 TEST_CASE("attacks leave weights and running statistics alone, bit for bit") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   auto const before = all_values(trained());
   Batch const b = slice(images().all(), 0, 8);
@@ -351,7 +345,7 @@ TEST_CASE("attacks leave weights and running statistics alone, bit for bit") {
 }
 
 TEST_CASE("batches of one image and of none are attacked") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = images().all();
   for (const QuickAttack& row : present())
@@ -367,7 +361,7 @@ TEST_CASE("batches of one image and of none are attacked") {
 }
 
 TEST_CASE("classes that the network lacks are refused in one line") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = slice(images().all(), 0, 4);
   Batch strangers = b;
@@ -389,7 +383,7 @@ TEST_CASE("classes that the network lacks are refused in one line") {
 }
 
 TEST_CASE("noise of the same size never fools more images than gradients do") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   NetworkClassifier model(trained());
   Batch const b = images().all();
   auto const fooled = [&](const Attack& attack) {

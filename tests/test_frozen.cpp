@@ -104,6 +104,42 @@ class Chain final : public Network {
   Linear& fc_;
 };
 
+/// A normalisation, a convolution, perhaps joined to what it read, a ReLU and a pool, of any sizes.
+class Pooled final : public Network {
+ public:
+  struct Sizes {
+    int64_t height, width, channels, kernel_h = 1, kernel_w = 1;
+    bool joined = false;
+  };
+  explicit Pooled(const Sizes& s)
+      : Network({.classes = 2, .channels = s.channels, .height = s.height, .width = s.width, .normalize = "none"},
+                "pooled"),
+        pool_{.kernel_h = s.kernel_h, .kernel_w = s.kernel_w, .stride_h = 1, .stride_w = 1},
+        joined_(s.joined),
+        conv_(add("conv",
+                  std::make_unique<Conv2d>(Conv2d::Options{.in = s.channels, .out = 8, .kernel_h = 1, .kernel_w = 1}))),
+        fc_(add("fc",
+                std::make_unique<Linear>(Linear::Options{
+                    .in = (s.height - s.kernel_h + 1) * (s.width - s.kernel_w + 1) * (8 + (s.joined ? s.channels : 0)),
+                    .out = 2}))) {
+    std::vector<float> mean, deviation;
+    for (int64_t c = 0; c < s.channels; ++c) mean.push_back(0.1f * float(c)), deviation.push_back(1.0f + float(c));
+    set_normalization("dataset", mean, deviation);
+  }
+
+ protected:
+  Tensor body(const Tensor& images, Context& context) override {
+    Tensor const x = conv_(images, context);
+    return fc_(flatten(max_pool2d(joined_ ? concat({images, relu(x)}) : relu(x), pool_)), context);
+  }
+
+ private:
+  PoolOptions pool_;
+  bool joined_;
+  Conv2d& conv_;
+  Linear& fc_;
+};
+
 }  // namespace
 
 TEST_CASE("frozen networks give the eager network's logits, losses and input gradients") {
@@ -142,6 +178,26 @@ TEST_CASE("a batch that has no plan of its size is filled up") {
   Batch const b = batch_of(net, 33);
   Want const want{.logits = true, .loss = true, .input_gradient = true, .features = {}};
   check_alike(frozen.evaluate(b, Loss{.labels = b.y}, want), eager.evaluate(b, Loss{.labels = b.y}, want));
+}
+
+TEST_CASE("a plan is made anew for more threads than it has scratch for") {
+  if (default_device() != Device::cpu) return;
+  provider_tests::Forced const native("all", "native");
+  Net const net{"cnn", 12, 1};
+  auto const network = make(net);
+  FrozenNetwork frozen(*network);
+  Batch const b = batch_of(net, 3);
+  int const before = threads();
+  set_threads(1);
+  auto const logits = frozen.logits(b).to_host<float>();
+  size_t const alone = frozen.plan(3).arena_bytes();
+  set_threads(3);
+  CHECK(frozen.logits(b).to_host<float>() == logits);
+  frozen::Plan const& shared = frozen.plan(3);
+  CHECK(shared.arena_bytes() > alone);
+  set_threads(2);
+  CHECK(&frozen.plan(3) == &shared);
+  set_threads(before);
 }
 
 TEST_CASE("frozen networks take every cotangent") {
@@ -227,6 +283,39 @@ TEST_CASE("channels are joined where they are written") {
   }
   CHECK(in_place == 54);
   CHECK(copies == 4);  // what a pooling gives begins each block
+}
+
+TEST_CASE("normalisations of any channels and sides, and windows as large as they may be") {
+  // Of few channels several pixels are scaled as one row: 17 x 15 and 241 go up to the limit, 257 and 263 are primes.
+  for (Pooled::Sizes const& s : std::initializer_list<Pooled::Sizes>{{1, 1, 1},
+                                                                     {17, 15, 1},
+                                                                     {1, 241, 3},
+                                                                     {1, 257, 1},
+                                                                     {263, 1, 7},
+                                                                     {16, 16, 7},
+                                                                     {16, 16, 8},
+                                                                     {6, 5, 3, 1, 1, true},
+                                                                     {13, 7, 7, 3, 3, true},
+                                                                     {16, 18, 3, 15, 17},
+                                                                     {17, 18, 3, 16, 16}}) {
+    CAPTURE(s.height);
+    CAPTURE(s.width);
+    CAPTURE(s.channels);
+    Pooled network(s);
+    fill(network);
+    NetworkClassifier eager(network);
+    FrozenNetwork frozen(network);
+    // 255 is the tap that no window has: of 256 elements the ReLU stays where it was.
+    auto const& operators = frozen.graph().operators;
+    auto const pool = std::ranges::find(operators, "max_pool2d", &frozen::Operator::name);
+    REQUIRE(pool != operators.end());
+    CHECK(pool->relu == (!s.joined && s.kernel_h * s.kernel_w <= 255));
+    Batch const b{golden::images({3, s.height, s.width, s.channels}), Tensor::from(std::vector<int32_t>{0, 1, 0}, {3}),
+                  Tensor::from(std::vector<int64_t>{0, 1, 2}, {3})};
+    Want const want{.logits = true, .loss = true, .input_gradient = true, .features = {}};
+    Loss const loss{.labels = b.y, .direction_only = true};
+    check_alike(frozen.evaluate(b, loss, want), eager.evaluate(b, loss, want));
+  }
 }
 
 TEST_CASE("a plan keeps a bit of each ReLU's elements, and uses memory again") {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/providers/provider.h"
+#include "tests/provider_fixtures.h"
 #include "tests/universal_fixtures.h"
 
 using namespace mith;
@@ -165,10 +165,7 @@ TEST_CASE("interrupted crafting of patches continues to the same bytes") {
 }
 
 TEST_CASE("crafting of patches does not depend on how many images are passed at once") {
-  struct NativeProviders {
-    NativeProviders() { force_provider("all", "native"); }
-    ~NativeProviders() { clear_forced_providers(); }
-  } const native;
+  provider_tests::Forced const native("all", "native");
   for (const char* spec : {"patch:size=4,passes=2", "patch-eot:passes=2"})
     check_batch_free(trained_model(), crafting_images(), spec);
 }

@@ -10,7 +10,7 @@
 #include "engine/nn/layers.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/train/trainer.h"
-#include "kernels/providers/provider.h"
+#include "tests/provider_fixtures.h"
 #include "tests/toy.h"
 
 using namespace mith;
@@ -86,12 +86,6 @@ struct Folder {
   std::filesystem::path path;
 };
 
-/// Results are bit-identical under native providers.
-struct NativeProviders {
-  NativeProviders() { force_provider("all", "native"); }
-  ~NativeProviders() { clear_forced_providers(); }
-};
-
 EpochReport report_of(double validation_loss) {
   EpochReport r;
   r.validation.loss = validation_loss;
@@ -139,7 +133,7 @@ TEST_CASE("a class weight of three is worth three copies of every image of the c
 }
 
 TEST_CASE("a resumed run ends with the very weights of one that was not interrupted") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   ToyImages const train({.n = 33, .contrast = 0.05f, .trace = 0.01f});  // batches of 8, and one image left over
   // The contrast is reversed, so whatever is learned raises this loss: a plateau on any processor.
   ToyImages const validation({.n = 16, .contrast = -0.05f, .trace = -0.01f, .first_id = 5000});

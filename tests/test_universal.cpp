@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "attacks/steps.h"
-#include "kernels/providers/provider.h"
 #include "tests/host_models.h"
+#include "tests/provider_fixtures.h"
 #include "tests/universal_fixtures.h"
 
 using namespace mith;
@@ -92,11 +92,6 @@ struct Recording final : HostModel {
   std::vector<std::pair<int64_t, std::pair<uint64_t, uint32_t>>> seen;
   int64_t largest_pass = 0;
   float furthest = 0;
-};
-
-struct NativeProviders {
-  NativeProviders() { force_provider("all", "native"); }
-  ~NativeProviders() { clear_forced_providers(); }
 };
 
 // None reaches its goal before its last pass.
@@ -407,7 +402,7 @@ TEST_CASE("crafting can be stopped inside a pass, to go on from the last") {
 }
 
 TEST_CASE("crafting does not depend on how many images are passed at once") {
-  NativeProviders const native;
+  provider_tests::Forced const native("all", "native");
   for (const char* spec : {"uap:eps=0.1,passes=2", "u-simba:steps=20", "uap-deepfool:eps=0.1,passes=1"})
     check_batch_free(trained_model(), crafting_images(), spec);
 }

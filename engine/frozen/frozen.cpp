@@ -60,7 +60,7 @@ FrozenNetwork::~FrozenNetwork() = default;
 
 frozen::Plan& FrozenNetwork::plan(int64_t images) {
   auto& plan = plans_[planned_size(images)];
-  if (!plan) plan = std::make_unique<frozen::Plan>(*graph_, planned_size(images));
+  if (!plan || !plan->has_scratch_for(threads())) plan = std::make_unique<frozen::Plan>(*graph_, planned_size(images));
   return *plan;
 }
 

@@ -25,6 +25,8 @@ class Plan {
   int64_t batch() const { return planner_.batch(); }
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }
   size_t arena_bytes() const { return arena_bytes_; }
+  /// Providers' scratch is for so many threads of the cpu device.
+  bool has_scratch_for(int threads) const { return threads <= threads_; }
 
   /// Logits [batch,k] of images [batch,h,w,c]. `arena` holds at least arena_bytes(), and must be left alone until
   /// backward() has run, if that is to follow.
@@ -40,6 +42,7 @@ class Plan {
   void run(Step&, bool backward);
 
   const Graph& graph_;
+  int const threads_ = threads();
   Planner planner_;
   std::vector<std::unique_ptr<Step>> steps_;
   size_t arena_bytes_ = 0;
