@@ -71,6 +71,8 @@ class Benchmarks(Scratch):
         self.assertGreater(shares, 0)
         self.assertLessEqual(shares, 1)
         events = json.loads(trace.read_text())["traceEvents"]
+        for name in ("conv2 conv2d", "max_pool2d + relu"):  # of a layer, and of none
+            self.assertIn(name, [e["name"] for e in events])
         self.assertEqual(len([e for e in events if e["name"] == "conv2 conv2d"]), 6)
         self.assertEqual({e["cat"] for e in events}, {"forward", "backward"})
         table = run("mith-bench", "attack", "--data", DATA, "--limit", 20, "--rounds", 1, "--layers", 2).stdout
@@ -113,7 +115,10 @@ class Attacking(Scratch):
                                "bf16"], capture_output=True, text=True)
         if done.returncode:  # a processor that the library has no bf16 for
             self.assertEqual(done.returncode, 2)
-            return self.assertIn("cannot run in it here", done.stderr)
+            bench = run("mith-bench", "attack", "--data", DATA, "--limit", 20, "--precision", "bf16", code=2)
+            for stderr in (done.stderr, bench.stderr):
+                self.assertRegex(stderr, r"--precision bf16: \S+ cannot run in it here: .*a processor with AVX-512")
+            return
         report, wide = (json.loads((self.dir / name / "attack.json").read_text()) for name in ("bf16", "f32"))
         self.assertEqual(report["configuration"]["executor"], {str(self.baseline): "frozen, gradients in bf16"})
         self.assertEqual(report["rows"][0]["confusion"], wide["rows"][0]["confusion"])

@@ -10,7 +10,6 @@
 #include "apps/common/command_line.h"
 #include "attacks/attack.h"
 #include "engine/files/files.h"
-#include "engine/frozen/mixed.h"
 #include "engine/frozen/plan.h"
 #include "engine/ops/arithmetic.h"
 #include "engine/report/text.h"
@@ -100,7 +99,7 @@ class AttackTask final : public Task {
     if (executor_ == Executor::eager) {
       classifier_ = std::make_unique<NetworkClassifier>(network_, "network", NetworkClassifier::fixed);
     } else if (executor_ == Executor::mixed) {
-      auto mixed = std::make_unique<MixedNetwork>(network_);
+      auto mixed = make_mixed(network_, network_.spec());
       mixed_ = mixed.get();
       frozen_ = &mixed->narrow();
       classifier_ = std::move(mixed);
@@ -109,6 +108,8 @@ class AttackTask final : public Task {
       frozen_ = frozen.get();
       classifier_ = std::move(frozen);
     }
+  } catch (const UsageError&) {
+    throw;
   } catch (const Error& e) {
     throw Error(cat(e.what(), "; --eager measures it operator by operator"));
   }
@@ -156,7 +157,8 @@ class AttackTask final : public Task {
     Json events = Json::array();
     for (auto const& span : timeline.spans) {
       Json const step = named(*span.step);
-      events.push_back({{"name", cat(step["layer"].get<std::string>(), " ", step["operator"].get<std::string>())},
+      std::string const layer = step["layer"], what = step["operator"];
+      events.push_back({{"name", layer.empty() ? what : cat(layer, " ", what)},
                         {"cat", span.backward ? "backward" : "forward"},
                         {"ph", "X"},
                         {"ts", 1e6 * span.begin},

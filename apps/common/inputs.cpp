@@ -6,7 +6,6 @@
 
 #include "apps/common/command_line.h"
 #include "engine/files/files.h"
-#include "engine/frozen/mixed.h"
 #include "engine/spec/spec.h"
 #include "engine/tensor/allocator.h"
 #include "engine/train/progress.h"
@@ -96,9 +95,6 @@ bool same_source(const std::string& a, const std::string& b) {
   return fs::exists(a, error) && fs::exists(b, error) && fs::equivalent(a, b, error);
 }
 
-namespace {
-
-/// With plans, so that what cannot run is noticed now.
 std::unique_ptr<MixedNetwork> make_mixed(Network& network, const std::string& name) try {
   auto mixed = std::make_unique<MixedNetwork>(network, name);
   mixed->narrow().plan(1);
@@ -109,6 +105,8 @@ std::unique_ptr<MixedNetwork> make_mixed(Network& network, const std::string& na
 } catch (const Error& e) {
   throw UsageError(cat("--precision bf16: ", name, " cannot run in it here: ", e.what()));
 }
+
+namespace {
 
 std::unique_ptr<FrozenNetwork> frozen_or_null(Network& network, const std::string& name) try {
   auto frozen = std::make_unique<FrozenNetwork>(network, name);

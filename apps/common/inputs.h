@@ -8,6 +8,7 @@
 #include "data/dataset.h"
 #include "engine/classifier/classifier.h"
 #include "engine/files/run_folder.h"
+#include "engine/frozen/mixed.h"
 
 namespace mith {
 
@@ -26,6 +27,9 @@ struct Model {
   Executor executor = Executor::eager;  ///< the classifier's
   Json configuration;                   ///< the run's config.json; null for bare weights
 };
+
+/// With its plans for one image, so that what cannot run in bf16 is noticed now: UsageError naming the network.
+std::unique_ptr<MixedNetwork> make_mixed(Network&, const std::string& name);
 
 /// A run folder or NET@weights.safetensors. A network that cannot be frozen runs eager, with a warning; one that cannot
 /// run in bf16 is an error. Throws UsageError naming it, also for a `+defence` suffix.

@@ -97,12 +97,13 @@ Json summarise_frozen(Network& network) {
   int64_t kept = 0;
   for (auto const& step : plan.steps()) {
     frozen::Operator const& o = step->what();
+    bool const eager = step->by() == "eager";  // it keeps its own tape
     auto const bytes = static_cast<int64_t>(step->kept_bytes());
     steps.push_back({{"layer", o.scope},
                      {"operator", title(o)},
                      {"output", frozen.graph().values[static_cast<size_t>(o.output)].shape.str()},
                      {"by", step->by()},
-                     {"kept_bytes", bytes}});
+                     {"kept_bytes", eager ? Json(nullptr) : Json(bytes)}});
     kept += bytes;
   }
   NetworkOptions const& o = network.network_options();
@@ -115,10 +116,15 @@ Json summarise_frozen(Network& network) {
 
 std::string frozen_summary_table(const Json& summary) {
   std::vector<report::Line> lines{{"layer", "operator", "output", "by", "kept"}};
-  for (auto const& step : summary["steps"])
+  bool all_known = true;
+  for (auto const& step : summary["steps"]) {
+    bool const known = !step["kept_bytes"].is_null();
+    all_known = all_known && known;
     lines.push_back({step["layer"], step["operator"], step["output"], step["by"],
-                     step["by"] == "eager" ? "unknown" : readable(step["kept_bytes"].get<double>(), "B")});
-  lines.push_back({"total", "", "", "", readable(summary["kept_bytes"].get<double>(), "B")});
+                     known ? readable(step["kept_bytes"].get<double>(), "B") : "unknown"});
+  }
+  lines.push_back(
+      {"total", "", "", "", (all_known ? "" : "at least ") + readable(summary["kept_bytes"].get<double>(), "B")});
   std::string const net = summary["net"], input = summary["input"];
   return cat(net, ", frozen, one image ", input, ", arena ", readable(summary["arena_bytes"].get<double>(), "B"), "\n",
              report::aligned(lines, 4));

@@ -53,7 +53,9 @@ struct Registry {
         if ((!recommended || provider->recommended(problem)) && provider->supports(device, problem)) return *provider;
       }
     }
-    throw Error(cat("no provider supports ", describe(problem), " on ", name_of(device)));
+    bool const narrow = device == Device::cpu && problem.dtype == DType::bf16;
+    throw Error(cat("no provider supports ", describe(problem), " on ", name_of(device),
+                    narrow ? "; in bf16 oneDNN does, on a processor with AVX-512" : ""));
   }
 };
 
